@@ -1,0 +1,3 @@
+"""rdlib: batched offline reinforcement learning with Representation Distinction."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,132 @@
+"""SAC-N: soft actor-critic with an ensemble of N critics.
+
+Papers: Haarnoja et al. 2018 (arXiv 1812.05905), eq. 5-7, 17; An et al. 2021 (arXiv 2110.01548),
+algorithm 1 with η = 0. SAC-N-UNC is our reading of the RD paper's backbone: N critics and a
+lower-confidence-bound target; `n_critics=2, target="min"` is SAC itself, with which the bundled
+behaviour policies were trained online.
+Official code: github.com/snu-mllab/EDAC.
+
+Deviations
+1. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
+2. log σ is clamped to [-5, 2] (CORL's choice), not [-20, 2].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdlib.engine import (
+    Algorithm, Batch, ConfigError, Metrics, adam, descend, frozen, per_agent, shared,
+)  # fmt: skip
+from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
+from rdlib.rng import Streams
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of SAC-N-UNC (values: shared by SAC-N, EDAC and the RD paper's relatives)."""
+
+    n_critics: int = 10  # N
+    target: str = "lcb"  # "lcb": mean - β std, "min": minimum over members
+    beta: float = 1.0  # β of the lower confidence bound
+    gamma: float = 0.99  # γ
+    tau: float = 0.005  # τ
+    actor_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    alpha_lr: float = 3e-4  # of log α
+    batch_size: int = 256
+    width: int = 256  # critic
+    depth: int = 3
+    actor_width: int = 256
+    actor_depth: int = 3
+    layer_norm: bool = False  # in the critics
+
+    def __post_init__(self):
+        if self.n_critics < 1:
+            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
+        if self.target not in ("lcb", "min"):
+            raise ConfigError(f"target = {self.target!r}: expected 'lcb' or 'min'")
+        if self.beta < 0:
+            raise ConfigError(f"beta = {self.beta}: expected >= 0")
+
+
+class SACN(Algorithm):
+    """A agents of SAC-N."""
+
+    def __init__(
+        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
+        dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__(configs, streams)
+        c, dims = configs[0], (obs_dim, act_dim)
+        for field in ("n_critics", "target", "gamma", "tau", "width", "depth", "layer_norm"):
+            shared(configs, field)
+        self.actor = GaussianActor(
+            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
+        )
+        self.critic = Critic(
+            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
+        )
+        self.critic_target = frozen_copy(self.critic)
+        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype))
+        self.beta = per_agent(configs, "beta", self.log_alpha)
+        self.target_entropy = -float(act_dim)
+        self.act_dim = act_dim
+        self.optimizers = {
+            "actor": adam(self.actor.parameters(), c.actor_lr),
+            "critic": adam(self.critic.parameters(), c.critic_lr),
+            "alpha": adam([self.log_alpha], c.alpha_lr),
+        }
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """Standard normals for the policy at s and at s': (count,A,B,U) each."""
+        shape, dtype = (self.batch_size, self.act_dim), self.log_alpha.dtype
+        return {k: streams.normal(k, step, count, shape, dtype) for k in ("policy", "next_policy")}
+
+    def bound(self, q: Tensor) -> Tensor:
+        """Pessimistic value of an ensemble: (A,E,B) -> (A,B)."""
+        if self.configs[0].target == "min":
+            return q.amin(1)
+        return q.mean(1) - self.beta * q.std(1, correction=0)
+
+    def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
+        """Temperature, actor, critics, target networks."""
+        c = self.configs[0]
+        action, log_prob = self.actor(batch.obs, noise["policy"])  # (A,B,U), (A,B)
+
+        alpha_loss = -(self.log_alpha * (log_prob.detach() + self.target_entropy)).mean(-1)
+        descend(self.optimizers["alpha"], alpha_loss)
+        alpha = self.log_alpha.detach().exp()  # (A,1)
+
+        with frozen(self.critic):
+            value = self.bound(self.critic(batch.obs, action)[0])  # (A,B)
+            actor_loss = (alpha * log_prob - value).mean(-1)
+            descend(self.optimizers["actor"], actor_loss)
+
+        with torch.no_grad():
+            next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
+            next_value = self.bound(self.critic_target(batch.next_obs, next_action)[0])
+            soft_value = next_value - alpha * next_log_prob
+            target = batch.rew + c.gamma * batch.mask * soft_value  # (A,B)
+        q, _ = self.critic(batch.obs, batch.act)  # (A,E,B)
+        critic_loss = (q - target[:, None]).square().mean(-1).sum(-1)  # over B, then members
+        descend(self.optimizers["critic"], critic_loss)
+        polyak(self.critic_target, self.critic, c.tau)
+
+        return {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha": alpha[:, 0],
+            "entropy": -log_prob.mean(-1),
+            "q_data": q.mean((1, 2)),
+        }
+
+    def act(self, obs: Tensor) -> Tensor:
+        """Mean action: (A,n,O) -> (A,n,U)."""
+        return self.actor(obs)[0]
+
+    def sample(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """Stochastic action from standard normal noise (A,n,U)."""
+        return self.actor(obs, noise)[0]

@@ -1,0 +1,183 @@
+"""What every algorithm is made of, and how K updates run per call.
+
+An `Algorithm` holds the networks and optimisers of A agents and offers one `update`. `Engine` feeds it:
+minibatch indices and noise for K updates are drawn at once from the agents' streams, then the K
+updates run without the host looking at a single number.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rdlib.rng import Streams
+
+Metrics = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """One minibatch per agent, states normalised and actions in [-1, 1]."""
+
+    obs: Tensor  # (A,B,O)
+    act: Tensor  # (A,B,U)
+    rew: Tensor  # (A,B)
+    next_obs: Tensor  # (A,B,O)
+    mask: Tensor  # (A,B): 0 where the episode terminated, else 1
+
+
+class ConfigError(ValueError):
+    """A configuration value that cannot be used; the message names the field."""
+
+
+def shared(configs: Sequence[Any], field: str) -> Any:
+    """The value of a structural field, which all agents of a batch must have in common."""
+    values = {getattr(c, field) for c in configs}
+    if len(values) > 1:
+        raise ConfigError(
+            f"{field}: agents trained together must agree on it, but it is {sorted(values)}; "
+            "train them in separate batches"
+        )
+    return values.pop()
+
+
+def per_agent(configs: Sequence[Any], field: str, init_like: Tensor) -> Tensor:
+    """The values of a numeric field as a tensor (A,1), which broadcasts against (A,B)."""
+    return init_like.new_tensor([float(getattr(c, field)) for c in configs])[:, None]
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """No gradients into these modules' parameters (gradients still pass through to their inputs)."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)
+
+
+def adam(parameters: Any, lr: float, **options: Any) -> torch.optim.Adam:
+    """Adam, fused: elementwise, so the agents stacked in one tensor never mix."""
+    return torch.optim.Adam(parameters, lr=lr, fused=True, **options)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One optimiser step on the per-agent losses (A,), summed so that agents do not interact."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.sum().backward()
+    optimizer.step()
+
+
+class Algorithm(nn.Module):
+    """Base of rdlib.algos: A agents of one algorithm.
+
+    Subclasses build networks in `__init__`, register optimisers in `self.optimizers`, and implement
+    `noise`, `update` and `act`. Everything is in normalised units (see `Batch`).
+    """
+
+    period = 1  # updates until the pattern of delayed updates repeats
+
+    def __init__(self, configs: Sequence[Any], streams: Streams):
+        super().__init__()
+        if len(configs) != len(streams):
+            raise ConfigError(f"{len(configs)} configurations for {len(streams)} random streams")
+        self.configs = tuple(configs)
+        self.batch_size: int = shared(configs, "batch_size")
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """The random numbers of updates `step` … `step+count-1`: tensors (count, A, …)."""
+        raise NotImplementedError
+
+    def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
+        """One gradient update of every agent; `phase` is the update's number modulo `period`.
+        Returns metrics (A,)."""
+        raise NotImplementedError
+
+    def act(self, obs: Tensor) -> Tensor:
+        """The evaluated policy: (A,n,O) -> (A,n,U)."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that training changes, by name: parameters and optimiser moments."""
+        found = {f"net/{k}": v for k, v in self.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for i, state in optimizer.state_dict()["state"].items():
+                found |= {f"optim/{name}/{i}/{k}": v for k, v in state.items()}
+        return found
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` returned. Raises KeyError or RuntimeError where names or shapes
+        differ."""
+        self.load_state_dict(
+            {k.removeprefix("net/"): v for k, v in tensors.items() if k.startswith("net/")}
+        )
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optim/{name}/"):
+                    index, field = key.removeprefix(f"optim/{name}/").split("/")
+                    state.setdefault(int(index), {})[field] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+class Engine:
+    """Runs updates of `algorithm` on minibatches that `gather` makes of indices.
+
+    `sizes` (A,) are the numbers of transitions each agent draws from; `gather` maps indices (A,B) to
+    a `Batch`.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        streams: Streams,
+        sizes: Tensor,
+        gather: Callable[[Tensor], Batch],
+    ):
+        self.algorithm, self.streams, self.sizes, self.gather = algorithm, streams, sizes, gather
+
+    def run(self, step: int, count: int) -> Metrics:
+        """Updates number `step` … `step+count-1`; returns each metric's mean over those updates that
+        reported it, (A,). Nothing is read back to the host."""
+        algorithm = self.algorithm
+        indices = self.streams.integers("batch", step, count, algorithm.batch_size, self.sizes)
+        noise = algorithm.noise(self.streams, step, count)
+        totals: dict[str, list[Tensor]] = {}
+        for k in range(count):
+            batch = self.gather(indices[k])
+            now = {name: values[k] for name, values in noise.items()}
+            phase = (step + k) % algorithm.period
+            for name, value in algorithm.update(batch, now, phase).items():
+                totals.setdefault(name, []).append(value.detach())
+        return {name: torch.stack(values).mean(0) for name, values in totals.items()}
+
+
+def is_config_value(value: Any, like: Any) -> bool:
+    """Whether `value` has the type of a field whose default is `like`; 1 is a float, True is not 1."""
+    if isinstance(like, bool) or isinstance(value, bool):
+        return type(value) is type(like)
+    if isinstance(like, float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(like))
+
+
+def override(config: Any, overrides: dict[str, Any], where: str) -> Any:
+    """`config` with fields replaced; unknown names and wrong types are errors that name the field."""
+    import difflib
+
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    for name, value in overrides.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=3) or sorted(fields)
+            raise ConfigError(f"{where}: no field {name!r}; near: {', '.join(near)}")
+        if not is_config_value(value, fields[name]):
+            raise ConfigError(
+                f"{where}: field {name!r} = {value!r} is a {type(value).__name__}, "
+                f"expected a {type(fields[name]).__name__}"
+            )
+    return dataclasses.replace(config, **overrides)

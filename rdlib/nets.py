@@ -1,0 +1,177 @@
+"""Stacked layers and networks: every parameter has leading axes, (A,) for actors, (A,E) for critics.
+
+One module holds the networks of all agents; agent i is slice i of every parameter, initialised from
+its own stream as `torch.nn.Linear` would initialise it. Shapes: A agents, E ensemble members,
+B batch, O observation, U action, H hidden (design: one vocabulary everywhere).
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdlib.rng import Streams
+
+
+class Initialiser:
+    """Hands each layer its own step of the agents' streams of one purpose, in order of creation."""
+
+    def __init__(self, streams: Streams, purpose: str, dtype: torch.dtype = torch.float32):
+        self.streams, self.purpose, self.dtype, self.step = streams, purpose, dtype, 0
+
+    def uniform(self, shape: Sequence[int], bound: float) -> Tensor:
+        """Uniform in (-bound, bound): (A, *shape)."""
+        u = self.streams.uniform(self.purpose, self.step, 1, shape, torch.float64)[0]
+        self.step += 1
+        return ((2 * u - 1) * bound).to(self.dtype)
+
+
+class Linear(nn.Module):
+    """Affine layers side by side: weight (*lead, n_in, n_out), bias (*lead, 1, n_out).
+
+    Initialised like `nn.Linear`: weight and bias uniform in ±1/sqrt(n_in), the fan-in of ONE layer
+    (not of the stack: a bug that shipped elsewhere).
+    """
+
+    def __init__(self, init: Initialiser, members: tuple[int, ...], n_in: int, n_out: int):
+        super().__init__()
+        bound = n_in**-0.5
+        self.weight = nn.Parameter(init.uniform((*members, n_in, n_out), bound))
+        self.bias = nn.Parameter(init.uniform((*members, 1, n_out), bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(*lead, B, n_in) -> (*lead, B, n_out)."""
+        lead = self.weight.shape[:-2]
+        y = torch.baddbmm(
+            self.bias.flatten(0, -3), x.flatten(0, -3), self.weight.flatten(0, -3)
+        )
+        return y.unflatten(0, lead)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis with its own gain and shift for each stacked layer."""
+
+    def __init__(self, init: Initialiser, members: tuple[int, ...], n: int):
+        super().__init__()
+        lead = (len(init.streams), *members)
+        like = {"dtype": init.dtype, "device": init.streams.device}
+        self.weight = nn.Parameter(torch.ones(*lead, 1, n, **like))
+        self.bias = nn.Parameter(torch.zeros(*lead, 1, n, **like))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(*lead, B, n) -> (*lead, B, n)."""
+        return torch.addcmul(self.bias, F.layer_norm(x, x.shape[-1:]), self.weight)
+
+
+class MLP(nn.Module):
+    """`depth` hidden layers of `width` and a linear head; optionally Linear-LayerNorm-activation
+    (as SEEM proposes for critics, Yue et al. 2023)."""
+
+    def __init__(
+        self,
+        init: Initialiser,
+        members: tuple[int, ...],
+        n_in: int,
+        n_out: int,
+        width: int,
+        depth: int,
+        layer_norm: bool = False,
+        activation: Callable[[Tensor], Tensor] = F.relu,
+    ):
+        super().__init__()
+        sizes = [n_in] + [width] * depth
+        self.hidden = nn.ModuleList(
+            Linear(init, members, a, b) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(
+            LayerNorm(init, members, width) if layer_norm else nn.Identity() for _ in range(depth)
+        )
+        self.head = Linear(init, members, sizes[-1], n_out)
+        self.activation = activation
+
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate activations: (*lead, B, n_in) -> (*lead, B, H)."""
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            x = self.activation(norm(layer(x)))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(*lead, B, n_in) -> (*lead, B, n_out)."""
+        return self.head(self.features(x))
+
+
+class Critic(nn.Module):
+    """E critics Q_φ(s, a) for each of A agents."""
+
+    def __init__(
+        self,
+        init: Initialiser,
+        obs_dim: int,
+        act_dim: int,
+        members: int,
+        width: int,
+        depth: int,
+        layer_norm: bool = False,
+    ):
+        super().__init__()
+        self.members = members
+        self.net = MLP(init, (members,), obs_dim + act_dim, 1, width, depth, layer_norm)
+
+    def features(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Penultimate features φ(s, a): (A,B,O), (A,B,U) -> (A,E,B,H)."""
+        x = torch.cat([obs, act], -1)[:, None]  # (A,1,B,O+U)
+        return self.net.features(x.expand(-1, self.members, -1, -1))
+
+    def forward(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
+        """(A,B,O), (A,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
+        features = self.features(obs, act)
+        return self.net.head(features)[..., 0], features
+
+
+class Actor(nn.Module):
+    """Deterministic policy π(s) = tanh(MLP(s)), actions in [-1, 1]."""
+
+    def __init__(self, init: Initialiser, obs_dim: int, act_dim: int, width: int, depth: int):
+        super().__init__()
+        self.net = MLP(init, (), obs_dim, act_dim, width, depth)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """(A,B,O) -> (A,B,U)."""
+        return self.net(obs).tanh()
+
+
+class GaussianActor(nn.Module):
+    """Tanh-squashed diagonal Gaussian policy with state-dependent deviation (SAC)."""
+
+    LOG_STD = (-5.0, 2.0)
+
+    def __init__(self, init: Initialiser, obs_dim: int, act_dim: int, width: int, depth: int):
+        super().__init__()
+        self.net = MLP(init, (), obs_dim, 2 * act_dim, width, depth)
+
+    def forward(self, obs: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(A,B,O), standard normal noise (A,B,U) -> actions (A,B,U), log π(a|s) (A,B).
+
+        Without noise: the mean action tanh(μ(s)).
+        """
+        mean, log_std = self.net(obs).chunk(2, -1)
+        log_std = log_std.clamp(*self.LOG_STD)
+        noise = torch.zeros_like(mean) if noise is None else noise
+        u = mean + log_std.exp() * noise
+        log_normal = -0.5 * noise**2 - log_std - 0.9189385332046727  # log sqrt(2π)
+        # log(1 - tanh(u)²) in the form that does not underflow
+        log_jacobian = 2 * (0.6931471805599453 - u - F.softplus(-2 * u))
+        return u.tanh(), (log_normal - log_jacobian).sum(-1)
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy that takes no gradients: the target network of `module`."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def polyak(target: nn.Module, source: nn.Module, tau: float) -> None:
+    """target <- (1 - τ) target + τ source, for every parameter."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)
