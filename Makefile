@@ -1,0 +1,65 @@
+# Two commands for a fresh checkout: `make train` and `make test`. Both set up .venv first, once, and again only when
+# requirements.lock or pyproject.toml has changed. `make PYTHON=python3.12 train` takes another interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+# What `make lock` holds back; everything else is the newest that goes with it. The reasons:
+#   mujoco 3.5.0 changed Hopper's contact dynamics, so scores would not compare; rliable imports what pandas 3 removed.
+PINS := torch==2.13.0 mujoco==3.4.0 gymnasium==1.4.0 gymnasium-robotics==1.4.2 minari==0.5.4 'pandas<3' 'pandas-stubs<3'
+
+.PHONY: help train test lint notebooks lock clean
+
+help:
+	@echo 'make train   set up .venv, then train and evaluate TD3-N + RD by the notebook; records go to runs/'
+	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, the notebooks'
+	@echo 'make lock    resolve requirements.lock anew from pyproject.toml'
+	@echo 'make clean   remove .venv and caches (runs/ stays)'
+
+train: $(READY)
+	@mkdir -p runs/td3n_rd
+	$(BIN)/papermill notebooks/train.ipynb runs/td3n_rd/train.ipynb -p algo td3n_rd
+
+# One thread per worker: two workers on two cores would otherwise fight over them.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations=5
+	@$(MAKE) --no-print-directory notebooks
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# One pytest per notebook: where nbval collects nothing, pytest exits with 5 and make stops, so none is skipped unseen.
+notebooks: $(READY)
+	@n=0; total=$$(ls notebooks/*.ipynb | wc -l); \
+	for notebook in notebooks/*.ipynb; do \
+	  n=$$((n + 1)); echo "notebook $$n of $$total: $$notebook"; \
+	  $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$notebook" || exit 1; \
+	done
+
+# rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/papermill_cli.py).
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "rdlib needs Python >= 3.11, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`." \
+	    "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo 'Setting up .venv from requirements.lock: a few minutes and some 2 GB (more where torch brings CUDA).'
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Without torch's CUDA packages, which pip adds by itself where it takes a CUDA build of torch.
+lock: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	@{ echo '# Made by `make lock` from pyproject.toml, all extras, for Python 3.11 to 3.13 on Linux and macOS.'; \
+	  echo '# torch brings its own CUDA packages where pip takes a CUDA build of it; they are not listed.'; \
+	  printf '%s\n' $(PINS) | $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal \
+	    --python-version 3.11 --no-annotate --no-header --constraint /dev/stdin \
+	  | grep -vE "^(nvidia|cuda|triton)|== '(win32|pypy)'"; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock && echo 'requirements.lock written'
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
