@@ -1,0 +1,17 @@
+"""Datasets: names and reference scores (catalog), D4RL and Minari readers, and checked host
+arrays.
+"""
+
+from rdlib.data.catalog import ENTRIES, REFERENCE_SCORES, load, names, normalised_score
+from rdlib.data.dataset import DataError, Dataset, cache_root
+
+__all__ = [
+    "ENTRIES",
+    "REFERENCE_SCORES",
+    "DataError",
+    "Dataset",
+    "cache_root",
+    "load",
+    "names",
+    "normalised_score",
+]

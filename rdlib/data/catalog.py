@@ -1,0 +1,246 @@
+"""Dataset names, where they lead, and D4RL's reference scores.
+
+Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v0` (bundled), `door-human` or
+`D4RL/door/human-v2` (bundled), `d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 file, and
+any other Minari id.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rdlib.data import d4rl, minari
+from rdlib.data.dataset import DataError, Dataset
+
+# (min, max): mean returns of a random and an expert policy, from D4RL's d4rl/infos.py. They are the
+# same for every version of a dataset, and are used for every version of the environment.
+REFERENCE_SCORES = {
+    "halfcheetah": (-280.178953, 12135.0),
+    "hopper": (-20.272305, 3234.3),
+    "walker2d": (1.629008, 4592.3),
+    "pen": (96.262799, 3076.8331017826877),
+    "door": (-56.512833, 2880.5693087298737),
+}
+GYM_QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
+BUNDLED_ENVIRONMENTS = ("hopper",)  # behaviour policies exist for these, see rdlib.data.behaviour
+DOOR_HUMAN = "D4RL/door/human-v2"
+
+# Mean episode return of D4RL's v2 files, as tabulated in public Decision Transformer code; where no
+# table was at hand there is None. To be checked against the files themselves wherever they are
+# read.
+_MEAN_RETURN = {
+    "halfcheetah-random": -288.79712,
+    "halfcheetah-medium": 4770.335,
+    "halfcheetah-expert": 10656.426,
+    "hopper-random": 18.398905,
+    "hopper-medium": 1422.0562,
+    "hopper-expert": 3511.3577,
+    "walker2d-random": 1.871351,
+    "walker2d-medium": 2852.0884,
+    "walker2d-expert": 4920.507,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One dataset of the paper's tables, or door-human, and the forms in which it can be had."""
+
+    name: str  # hopper-medium
+    environment: str  # hopper
+    quality: str  # medium
+    d4rl: str  # hopper-medium-v2; `d4rl/` before it makes a name for `load`
+    minari: str | None  # the nearest dataset on Minari's server; other data for locomotion
+    bundled: str | None  # the name that needs no network, if there is one
+
+    @property
+    def d4rl_path(self) -> str:
+        """Where D4RL keeps the file, below its base address."""
+        return d4rl.url_path(self.d4rl)
+
+    @property
+    def d4rl_score(self) -> float | None:
+        """Normalised score of D4RL's data itself (mean episode return), where published."""
+        mean = _MEAN_RETURN.get(self.name)
+        return None if mean is None else float(normalised_score(self.environment, mean))
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name that `load` takes."""
+
+    name: str
+    source: str  # bundled | d4rl | minari
+    env_id: str
+    licence: str
+
+
+def _entries() -> dict[str, Entry]:
+    entries = []
+    for environment in ("halfcheetah", "hopper", "walker2d"):
+        for quality in GYM_QUALITIES:
+            name = f"{environment}-{quality}"
+            on_minari = quality in ("medium", "expert")
+            bundled = environment in BUNDLED_ENVIRONMENTS
+            entries.append(
+                Entry(
+                    name,
+                    environment,
+                    quality,
+                    d4rl=f"{name}-v2",
+                    minari=f"mujoco/{environment}/{quality}-v0" if on_minari else None,
+                    bundled=f"rd/{environment}/{quality}-v0" if bundled else None,
+                )
+            )
+    for name in ("pen-human", "pen-cloned", "door-human"):
+        environment, quality = name.split("-")
+        on_minari_id = f"D4RL/{environment}/{quality}-v2"
+        bundled_id = on_minari_id if on_minari_id == DOOR_HUMAN else None
+        entries.append(Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled_id))
+    return {entry.name: entry for entry in entries}
+
+
+ENTRIES = _entries()
+
+
+def names() -> list[Name]:
+    """Every name with a known meaning, bundled ones first. `load` takes paths and other Minari ids
+    too.
+    """
+    found = []
+    for entry in ENTRIES.values():
+        family = d4rl.FAMILIES[entry.environment]
+        if entry.bundled and entry.bundled.startswith("rd/"):
+            v5 = family.env_id.replace("-v4", "-v5")
+            found += [Name(name, "bundled", v5, "MIT") for name in (entry.name, entry.bundled)]
+        elif entry.bundled:
+            found += [
+                Name(name, "bundled", family.env_id, "CC-BY-4.0")
+                for name in (entry.name, entry.bundled)
+            ]
+        found.append(Name(f"d4rl/{entry.d4rl}", "d4rl", family.env_id, "CC-BY-4.0"))
+        if entry.minari and entry.minari != entry.bundled:
+            env_id = family.env_id.replace("-v4", "-v5")
+            # Minari's own locomotion data (Farama) states no licence in its files.
+            licence = "CC-BY-4.0" if entry.minari.startswith("D4RL/") else "see its Minari page"
+            found.append(Name(entry.minari, "minari", env_id, licence))
+    return sorted(found, key=lambda name: ("bundled", "d4rl", "minari").index(name.source))
+
+
+def environment_of(name: str) -> str:
+    """The key into `REFERENCE_SCORES` for an environment, a gymnasium id, a dataset name or an
+    .hdf5 path.
+
+    Raises DataError where D4RL's scores do not apply.
+    """
+    if name in REFERENCE_SCORES:
+        return name
+    text = Path(name).stem.replace("_", "-") if name.lower().endswith((".hdf5", ".h5")) else name
+    environments = "|".join(REFERENCE_SCORES)
+    for pattern in (
+        rf"({environments})-v\d+",  # HalfCheetah-v4, and D4RL's door-v0
+        r"adroithand(pen|door)-v\d+",
+        rf"(?:d4rl/)?({environments})-[a-z-]+(?:-v\d+)?",  # hopper-medium, d4rl/hopper-medium-v2
+        rf"(?:rd|mujoco|d4rl)/({environments})/[\w-]+-v\d+",  # rd/hopper/medium-v0
+    ):
+        if match := re.fullmatch(pattern, text.lower()):
+            return match[1]
+    raise DataError(
+        f"no D4RL reference score for {name!r}; there are scores for {', '.join(REFERENCE_SCORES)} "
+        "and for the datasets and environments named after them"
+    )
+
+
+def normalised_score(name: str, returns: ArrayLike) -> NDArray[np.float64]:
+    """D4RL's score, 100 · (return - min) / (max - min), for each of `returns` (any shape).
+
+    name: an environment (hopper), a gymnasium id (Hopper-v5) or a dataset name (hopper-medium).
+    """
+    low, high = REFERENCE_SCORES[environment_of(name)]
+    return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """The dataset called `name`, in any of the forms at the top of this file.
+
+    size: number of transitions to roll out, for the bundled rd/... datasets only (default: D4RL's
+    size). root: folder to look and store in (default: `cache_root()` for downloads and roll-outs,
+    Minari's own root for Minari ids).
+    Raises DataError when the name is unknown (it lists the near ones), or the data cannot be had.
+    """
+    name = os.fspath(name)
+    entry = _rolled_out(name)
+    if size is not None and entry is None:
+        raise DataError(
+            f"size={size} applies to the bundled rd/... datasets, which are rolled out; "
+            f"{name!r} has the size that it has"
+        )
+    if size is not None and size < 1:
+        raise DataError(f"{name}: size is {size}; it must be at least 1")
+    if name.lower().endswith((".hdf5", ".h5")) or Path(name).is_file():
+        return d4rl.read_hdf5(name)
+    if name in ("door-human", DOOR_HUMAN):
+        return minari.read_minari(
+            DOOR_HUMAN,
+            Path(__file__).with_name("door_human"),
+            download=False,
+            cache=False,  # the package's folder may be read-only, and 25 episodes are quick
+            source="bundled",
+            name="door-human",
+            notes={"licence": "CC-BY-4.0", "author": "Rajeswaran et al. 2017; Fu et al. 2020"},
+        )
+    if entry is not None:
+        return _load_rolled_out(entry, size, root)
+    if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
+        path = d4rl.download(name.removeprefix("d4rl/"), root)
+        return d4rl.read_hdf5(path, name, source="d4rl")
+    if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", name) and not name.startswith(("rd/", "d4rl/")):
+        try:
+            return minari.read_minari(name, root)
+        except DataError as error:
+            raise DataError(f"{error}{_near(name, '. Near names: ')}") from error
+    raise DataError(
+        f"unknown dataset {name!r}{_near(name, '; near names: ')}. Known forms: hopper-medium "
+        "(bundled), door-human (bundled), d4rl/hopper-medium-v2, a path to an .hdf5 file, or a "
+        "Minari id such as mujoco/hopper/medium-v0"
+    )
+
+
+def _rolled_out(name: str) -> Entry | None:
+    """The entry that `name` means as a dataset made by this project's own behaviour policies."""
+    if match := re.fullmatch(r"rd/(\w+)/([a-z-]+)-v0", name):
+        name = f"{match[1]}-{match[2]}"
+    return ENTRIES.get(name) if name != "door-human" else None
+
+
+def _load_rolled_out(entry: Entry, size: int | None, root: Any) -> Dataset:
+    if entry.environment not in BUNDLED_ENVIRONMENTS:
+        others = [f"d4rl/{entry.d4rl}", *([entry.minari] if entry.minari else [])]
+        raise DataError(
+            f"the bundled stand-in for {entry.name} does not exist yet (there is one for "
+            f"{', '.join(BUNDLED_ENVIRONMENTS)}); use {' or '.join(others)}, which need a download"
+        )
+    from rdlib.data import behaviour
+
+    where = {} if root is None else {"root": root}
+    return behaviour.load(entry.environment, entry.quality, size=size, **where)
+
+
+def _near(name: str, lead: str) -> str:
+    """`lead` and the known names that look like `name`; empty where none does."""
+    known = [*ENTRIES, *(other.name for other in names())]
+    lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=4, cutoff=0.5)
+    return lead + ", ".join(lower[match] for match in close) if close else ""

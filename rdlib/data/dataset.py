@@ -1,0 +1,225 @@
+"""One offline dataset on the host: checked NumPy arrays of transitions, and what is known about
+their origin.
+
+Every reader (D4RL, Minari, bundled roll-outs) ends in `Dataset.make`, so whatever trains has passed
+the same checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+SOURCES = ("bundled", "d4rl", "minari", "hdf5")
+
+
+class DataError(ValueError):
+    """A dataset that cannot be found, read or trusted; the message says which, where and what would
+    be right.
+    """
+
+
+def cache_root() -> Path:
+    """The folder that downloads and roll-outs are kept in: $RDLIB_CACHE, or ~/.cache/rdlib."""
+    return Path(os.environ.get("RDLIB_CACHE") or "~/.cache/rdlib").expanduser()
+
+
+def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
+    """`array` as contiguous finite float32 of `ndim` dimensions; copied only where it is not that
+    already.
+
+    Raises DataError naming `where` (a file or dataset), `key` and the first bad row.
+    """
+    raw = np.asarray(array)
+    if raw.dtype.kind not in "fiub":
+        raise DataError(
+            f"{where}: {key!r} holds {raw.dtype} values; it must hold numbers (float32 or what "
+            "converts to it)"
+        )
+    if raw.ndim != ndim:
+        want = "(N, dimension)" if ndim == 2 else "(N,)"
+        raise DataError(f"{where}: {key!r} has shape {raw.shape}; it must be {want}")
+    if raw.shape[0] == 0:
+        raise DataError(f"{where}: {key!r} has no rows; a dataset needs at least one transition")
+    if ndim == 2 and raw.shape[1] == 0:
+        raise DataError(f"{where}: {key!r} has shape {raw.shape}; its rows must not be empty")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf and is named below
+        out = np.ascontiguousarray(raw, dtype=np.float32)
+    finite = np.isfinite(out)
+    if not finite.all():
+        good = finite.reshape(len(out), -1).all(axis=1)
+        row = int(np.argmin(good))
+        value = raw[row] if ndim == 1 else raw[row][~finite[row]][0]
+        raise DataError(
+            f"{where}: {key!r} row {row} holds {value}; every value must be finite in float32 "
+            f"({int((~good).sum())} such rows in all)"
+        )
+    return out
+
+
+def as_flags(array: Any, where: str, key: str) -> Bool:
+    """`array` as (N,) booleans. Numbers are taken when they are 0 or 1; anything else raises
+    DataError.
+    """
+    raw = np.asarray(array)
+    if raw.dtype.kind not in "fiub":
+        raise DataError(
+            f"{where}: {key!r} holds {raw.dtype} values; it must hold booleans or 0 and 1"
+        )
+    if raw.ndim != 1:
+        raise DataError(f"{where}: {key!r} has shape {raw.shape}; it must be (N,)")
+    if raw.dtype.kind == "b":
+        return np.ascontiguousarray(raw)
+    good = (raw == 0) | (raw == 1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise DataError(f"{where}: {key!r} row {row} holds {raw[row]}; it must be 0 or 1")
+    return raw.astype(bool)
+
+
+def same_length(where: str, **arrays: Any) -> None:
+    """Raise DataError unless all `arrays` have as many rows as the first."""
+    (first, reference), *others = arrays.items()
+    for key, array in others:
+        if len(array) != len(reference):
+            raise DataError(
+                f"{where}: {key!r} has {len(array)} rows and {first!r} has {len(reference)}; "
+                "they must have one row per step each"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """N transitions on the host, in the order they were collected, whole episodes one after
+    another.
+
+    Build one with `Dataset.make`, which checks; `terminal` is the environment's own ending only,
+    never a time limit.
+    """
+
+    name: str
+    source: str  # one of SOURCES
+    env_id: str | None  # gymnasium id that scores on this data are evaluated on
+    max_episode_steps: int | None  # horizon of that evaluation
+    obs: Float32  # (N,O)
+    act: Float32  # (N,U)
+    rew: Float32  # (N,)
+    next_obs: Float32  # (N,O)
+    terminal: Bool  # (N,)
+    last: Bool  # (N,) the last kept transition of its episode
+    digest: str  # sha256 over the six arrays, hex
+    notes: dict[str, str] = field(
+        default_factory=dict
+    )  # licence, author, origin, MuJoCo version, ...
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        name: str,
+        source: str,
+        obs: Any,
+        act: Any,
+        rew: Any,
+        next_obs: Any,
+        terminal: Any,
+        last: Any,
+        env_id: str | None = None,
+        max_episode_steps: int | None = None,
+        notes: Mapping[str, str] | None = None,
+        where: str | None = None,
+    ) -> Dataset:
+        """Check the arrays (shapes as in the class) and hash them.
+
+        obs, next_obs (N,O); act (N,U); rew, terminal, last (N,). `where` names the origin in errors
+        (default: `name`). Arrays that are contiguous float32 or bool already are kept, not copied.
+        Raises DataError on wrong shapes, unequal lengths, no rows, values that are not numbers or
+        not finite, a terminal inside an episode, and an open last episode.
+        """
+        where = where or name
+        if source not in SOURCES:
+            raise DataError(
+                f"{where}: unknown source {source!r}; it must be one of {', '.join(SOURCES)}"
+            )
+        obs = as_float32(obs, where, "obs", 2)
+        act = as_float32(act, where, "act", 2)
+        rew = as_float32(rew, where, "rew", 1)
+        next_obs = as_float32(next_obs, where, "next_obs", 2)
+        terminal = as_flags(terminal, where, "terminal")
+        last = as_flags(last, where, "last")
+        arrays = {"obs": obs, "act": act, "rew": rew, "next_obs": next_obs}
+        arrays |= {"terminal": terminal, "last": last}
+        same_length(where, **arrays)
+        if obs.shape != next_obs.shape:
+            raise DataError(
+                f"{where}: 'next_obs' has shape {next_obs.shape}; it must be that of 'obs', "
+                f"{obs.shape}"
+            )
+        if (inside := terminal & ~last).any():
+            raise DataError(
+                f"{where}: 'terminal' row {int(np.argmax(inside))} is set inside an episode; "
+                "an episode must end where it terminates"
+            )
+        if not last[-1]:
+            raise DataError(f"{where}: 'last' must be set on the final row, which ends an episode")
+        return cls(
+            name=name,
+            source=source,
+            env_id=env_id,
+            max_episode_steps=max_episode_steps,
+            **arrays,
+            digest=sha256_of(arrays),
+            notes=dict(notes or {}),
+        )
+
+    def __len__(self) -> int:
+        return len(self.rew)
+
+    def __repr__(self) -> str:  # not the arrays
+        return (
+            f"Dataset({self.name!r}, {self.source}, {len(self):,} transitions, obs {self.obs_dim}, "
+            f"act {self.act_dim}, env {self.env_id})"
+        )
+
+    @property
+    def obs_dim(self) -> int:
+        """O, the dimension of an observation."""
+        return self.obs.shape[1]
+
+    @property
+    def act_dim(self) -> int:
+        """U, the dimension of an action."""
+        return self.act.shape[1]
+
+    def episode_lengths(self) -> NDArray[np.int64]:
+        """Kept transitions of each episode, (n_episodes,). D4RL's rule drops the last step of a
+        timed-out one.
+        """
+        return np.diff(np.flatnonzero(self.last), prepend=-1).astype(np.int64)
+
+    def episode_returns(self) -> NDArray[np.float64]:
+        """Undiscounted return of each episode over its kept transitions, summed in float64,
+        (n_episodes,).
+        """
+        starts = np.flatnonzero(self.last)[:-1] + 1
+        return np.add.reduceat(self.rew, np.concatenate(([0], starts)), dtype=np.float64)
+
+
+def sha256_of(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Hex sha256 over name, type, shape and bytes of non-empty arrays: the identity of the data."""
+    sha = hashlib.sha256()
+    for key, array in arrays.items():
+        array = np.ascontiguousarray(array)
+        sha.update(f"{key} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(array.data.cast("B"))
+    return sha.hexdigest()

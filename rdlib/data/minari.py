@@ -1,0 +1,463 @@
+"""Minari datasets: reading them as transitions, with a flat cache for speed, and writing them.
+
+Minari keeps an episode's T+1 observations, so no step has to be dropped: a truncated episode's last
+step is kept and is not terminal. Reading goes through Minari's own API; a second reading comes from
+`flat.safetensors` beside the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdlib.data.dataset import (
+    Bool,
+    DataError,
+    Dataset,
+    Float32,
+    as_flags,
+    as_float32,
+    same_length,
+    sha256_of,
+)
+
+MAIN_FILE = "main_data.hdf5"  # Minari's
+FLAT_FILE = "flat.safetensors"  # ours, beside Minari's data/
+FLAT_FORMAT = "1"
+FLAT_ARRAYS = ("observations", "actions", "rewards", "terminations", "lengths")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode as Minari keeps it: one observation more than there are steps."""
+
+    observations: NDArray[Any]  # (T+1,O)
+    actions: NDArray[Any]  # (T,U)
+    rewards: NDArray[Any]  # (T,)
+    terminations: NDArray[Any]  # (T,)
+    truncations: NDArray[Any]  # (T,)
+    seed: int | None = None
+
+
+def minari_root() -> Path:
+    """Where Minari keeps its datasets: $MINARI_DATASETS_PATH, or ~/.minari/datasets."""
+    return Path(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets").expanduser()
+
+
+def read_minari(
+    dataset_id: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    cache: bool = True,
+    source: str = "minari",
+    name: str | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Read Minari dataset `dataset_id` (namespace/name-vN) as transitions.
+
+    root: folder of datasets (default: `minari_root()`). A dataset that is not there is fetched by
+    Minari's own download (from $MINARI_REMOTE) unless `download` is false. cache: keep a flat copy
+    beside the data for the next reading. A step is terminal where Minari says terminated; an
+    episode's final step is `last`, however it ended.
+    Raises DataError: not found, no network, not readable, observations or actions that are not flat
+    vectors.
+    """
+    base = Path(root) if root is not None else minari_root()
+    folder = base / dataset_id
+    if not (folder / "data" / "metadata.json").is_file():
+        if not download:
+            raise DataError(f"Minari dataset {dataset_id} is not in {base}")
+        _download(dataset_id, base)
+    metadata = _metadata(folder, dataset_id)
+    key = _flat_key(folder / "data" / MAIN_FILE)
+    arrays = _load_flat(folder, key) if cache else None
+    if arrays is None:
+        arrays = _read_episodes(folder, dataset_id)
+        if cache and key is not None:
+            with contextlib.suppress(
+                OSError
+            ):  # a read-only or full disk costs speed, not the dataset
+                _save_flat(folder, key, arrays)
+    spec = json.loads(metadata.get("env_spec") or "{}")
+    known = {"origin": f"Minari {dataset_id}"}
+    for entry in (
+        "author",
+        "code_permalink",
+        "algorithm_name",
+        "minari_version",
+        "license",
+        "licence",
+    ):
+        if value := metadata.get(entry):
+            known[entry] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    for requirement in metadata.get("requirements") or ():
+        if str(requirement).startswith("mujoco"):
+            known["mujoco"] = str(requirement)
+    return Dataset.make(
+        name=name or dataset_id,
+        source=source,
+        env_id=spec.get("id"),
+        max_episode_steps=spec.get("max_episode_steps"),
+        notes=known | dict(notes or {}),
+        where=f"Minari dataset {dataset_id}",
+        **_transitions(arrays),
+    )
+
+
+def write_minari(
+    dataset_id: str,
+    root: str | os.PathLike[str],
+    episodes: Iterable[Episode],
+    env_id: str,
+    *,
+    description: str,
+    author: str,
+    algorithm: str,
+    license: str,
+    code_permalink: str | None = None,
+    requirements: Sequence[str] = (),
+    max_episode_steps: int | None = None,
+) -> Path:
+    """Write `episodes` as Minari dataset `dataset_id` below `root` and return its folder; it
+    appears whole or not at all.
+
+    The layout is Minari's HDF5 one (any Minari tool reads it), with the flat cache beside it.
+    Values are stored in the types given (float32 halves the size). An existing dataset of that id
+    is replaced. max_episode_steps: default, that of `env_id`. Raises DataError on episodes that do
+    not fit together; OSError when the disk does.
+    """
+    base, where = Path(root), f"Minari dataset {dataset_id}"
+    staging = base / ".staging" / uuid.uuid4().hex  # same disk, hidden from Minari's listing
+    data = staging / "data"
+    data.mkdir(parents=True)
+    try:
+        arrays = _write_hdf5(data / MAIN_FILE, episodes, where)
+        metadata = _new_metadata(dataset_id, env_id, arrays, max_episode_steps)
+        metadata |= {
+            "author": [author],
+            "algorithm_name": algorithm,
+            "description": description,
+            "license": license,
+            "requirements": list(requirements),
+            "dataset_size": round((data / MAIN_FILE).stat().st_size / 1e6, 1),
+        }
+        if code_permalink:
+            metadata["code_permalink"] = code_permalink
+        (data / "metadata.json").write_text(json.dumps(metadata))
+        key = _flat_key(data / MAIN_FILE)
+        assert key is not None
+        _save_flat(staging, key, arrays)
+        _move_into_place(staging, base, dataset_id)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            staging.parent.rmdir()  # only when empty
+    return base / dataset_id
+
+
+# ---- transitions from episodes laid end to end
+
+Arrays = dict[
+    str, NDArray[Any]
+]  # observations (sum T+1,O), actions, rewards, terminations (sum T, ...), lengths (n,)
+
+
+def _transitions(arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """The six arrays of a Dataset from episodes laid end to end."""
+    lengths = arrays["lengths"]
+    ends = np.cumsum(lengths)
+    final = np.zeros(
+        len(arrays["observations"]), dtype=bool
+    )  # the one observation of each episode with no action
+    final[ends + np.arange(len(lengths))] = True
+    first = np.zeros_like(final)
+    first[0] = True
+    first[1:] = final[:-1]
+    last = np.zeros(len(arrays["rewards"]), dtype=bool)
+    last[ends - 1] = True
+    return {
+        "obs": arrays["observations"][~final],
+        "next_obs": arrays["observations"][~first],
+        "act": arrays["actions"],
+        "rew": arrays["rewards"],
+        "terminal": arrays["terminations"],
+        "last": last,
+    }
+
+
+def _checked(episode: Any, number: int, where: str) -> tuple[Float32, Float32, Float32, Bool, int]:
+    """One episode as (observations, actions, rewards, terminations, steps), or DataError."""
+    at = f"{where}, episode {number}"
+    for key in ("observations", "actions"):
+        if isinstance(getattr(episode, key), dict | tuple):
+            raise DataError(
+                f"{at}: {key!r} is a {type(getattr(episode, key)).__name__}; only flat vectors "
+                "are supported "
+                "(goal-conditioned environments are not)"
+            )
+    obs = as_float32(episode.observations, at, "observations", 2)
+    act = as_float32(episode.actions, at, "actions", 2)
+    rew = as_float32(episode.rewards, at, "rewards", 1)
+    terminal = as_flags(episode.terminations, at, "terminations")
+    truncated = as_flags(episode.truncations, at, "truncations")
+    same_length(at, rewards=rew, actions=act, terminations=terminal, truncations=truncated)
+    if len(obs) != len(rew) + 1:
+        raise DataError(
+            f"{at}: 'observations' has {len(obs)} rows for {len(rew)} steps; it must have one "
+            "more than steps"
+        )
+    return obs, act, rew, terminal, len(rew)
+
+
+def _join(parts: list[tuple[Float32, Float32, Float32, Bool, int]], where: str) -> Arrays:
+    if not parts:
+        raise DataError(f"{where}: it has no episodes; a dataset needs at least one transition")
+    for key, widths in {
+        "observations": {part[0].shape[1] for part in parts},
+        "actions": {part[1].shape[1] for part in parts},
+    }.items():
+        if len(widths) > 1:
+            raise DataError(f"{where}: {key!r} differ in width between episodes: {sorted(widths)}")
+    return {
+        "observations": np.concatenate([part[0] for part in parts]),
+        "actions": np.concatenate([part[1] for part in parts]),
+        "rewards": np.concatenate([part[2] for part in parts]),
+        "terminations": np.concatenate([part[3] for part in parts]),
+        "lengths": np.array([part[4] for part in parts], dtype=np.int64),
+    }
+
+
+# ---- reading and downloading
+
+
+def _metadata(folder: Path, dataset_id: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads((folder / "data" / "metadata.json").read_text())
+        if not isinstance(metadata, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / 'data' / 'metadata.json'}: not readable ({error})") from error
+    return metadata
+
+
+def _read_episodes(folder: Path, dataset_id: str) -> Arrays:
+    """All episodes of a local dataset, through Minari's API."""
+    import minari  # type: ignore[import-untyped]
+
+    where = f"Minari dataset {dataset_id}"
+    try:
+        dataset = minari.MinariDataset(folder / "data")
+        return _join(
+            [_checked(e, i, where) for i, e in enumerate(dataset.iterate_episodes())], where
+        )
+    except DataError:
+        raise
+    except Exception as error:  # whatever Minari or the storage below it raises on damaged files
+        raise DataError(
+            f"{where} in {folder} is not readable ({type(error).__name__}: {error}); "
+            "delete that folder to fetch it again"
+        ) from error
+
+
+def _download(dataset_id: str, base: Path) -> None:
+    """Minari's own download, into a hidden folder and then into place, so that a killed one never
+    looks complete.
+    """
+    import minari
+
+    staging = base / ".download"
+    try:
+        staging.mkdir(parents=True, exist_ok=True)
+        with _environment("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about newer versions, and about the folder of an earlier attempt
+            minari.download_dataset(dataset_id, force_download=True)
+        for metadata in sorted(
+            staging.rglob("data/metadata.json")
+        ):  # more than one for combined datasets
+            folder = metadata.parent.parent
+            _move_into_place(folder, base, folder.relative_to(staging).as_posix())
+    except Exception as error:
+        raise DataError(
+            f"Minari dataset {dataset_id} is not in {base} and could not be downloaded "
+            f"({type(error).__name__}: "
+            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}); "
+            "check the name and the network, put the dataset below $MINARI_DATASETS_PATH, or use "
+            "a bundled one "
+            "(hopper-medium, door-human)"
+        ) from error
+    if not (base / dataset_id / "data" / "metadata.json").is_file():
+        raise DataError(f"Minari's download of {dataset_id} ended without bringing it to {base}")
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move_into_place(folder: Path, base: Path, dataset_id: str) -> None:
+    """Rename a complete dataset folder to base/dataset_id, replacing an old one, and make Minari's
+    namespaces.
+    """
+    target = base / dataset_id
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in target.parents:
+        if parent == base:
+            break
+        if not (namespace := parent / "namespace_metadata.json").exists():
+            namespace.write_text("{}")
+    if target.exists():  # a folder cannot be replaced by one rename: the old one leaves first
+        old = folder.with_name(f"{folder.name}.old-{uuid.uuid4().hex}")
+        os.replace(target, old)
+        os.replace(folder, target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(folder, target)
+
+
+@contextlib.contextmanager
+def _environment(variable: str, value: str) -> Iterator[None]:
+    """Set an environment variable for a while: Minari takes its root from nowhere else."""
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+# ---- the flat cache
+
+
+def _flat_key(main: Path) -> dict[str, str] | None:
+    """What the flat copy is valid for: size, time and digest of Minari's file. None where it keeps
+    another format.
+    """
+    if not main.is_file():
+        return None
+    stat = main.stat()
+    return {"size": str(stat.st_size), "mtime": str(stat.st_mtime_ns), "path": str(main)}
+
+
+def _load_flat(folder: Path, key: Mapping[str, str] | None) -> Arrays | None:
+    """The flat copy, or None when there is none, it belongs to other data, or it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    file = folder / FLAT_FILE
+    if key is None or not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="np") as flat:
+            kept = flat.metadata() or {}
+            if kept.get("format") != FLAT_FORMAT or kept.get("size") != key["size"]:
+                return None
+            if kept.get("mtime") != key["mtime"] and kept.get("sha256") != _sha256(
+                Path(key["path"])
+            ):
+                return None  # a copied folder has a new time and the same content, and is fine
+            arrays = {name: flat.get_tensor(name) for name in FLAT_ARRAYS}
+    except (OSError, SafetensorError, ValueError):
+        return None
+    return arrays if sha256_of(arrays) == kept.get("content") else None
+
+
+def _save_flat(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
+    from safetensors.numpy import save_file
+
+    temporary = folder / f"{FLAT_FILE}.{uuid.uuid4().hex}.tmp"
+    metadata = {
+        "format": FLAT_FORMAT,
+        "size": key["size"],
+        "mtime": key["mtime"],
+        "sha256": _sha256(Path(key["path"])),
+        "content": sha256_of(arrays),
+    }
+    try:
+        save_file(arrays, temporary, metadata=metadata)
+        os.replace(temporary, folder / FLAT_FILE)
+    except Exception as error:  # safetensors reports a full disk as its own error
+        temporary.unlink(missing_ok=True)
+        raise error if isinstance(error, OSError) else OSError(str(error)) from error
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- writing
+
+
+def _write_hdf5(path: Path, episodes: Iterable[Episode], where: str) -> Arrays:
+    """Minari's HDF5 layout, written directly: through its buffers an episode costs several times as
+    much, because each of its arrays is made resizable. Returns the same episodes laid end to
+    end.
+    """
+    import h5py
+
+    parts = []
+    with h5py.File(path, "w", track_order=True) as file:
+        for number, episode in enumerate(episodes):
+            parts.append(_checked(episode, number, where))
+            group = file.create_group(f"episode_{number}")
+            group.attrs["id"] = number
+            group.attrs["total_steps"] = parts[-1][-1]
+            if episode.seed is not None:
+                group.attrs["seed"] = episode.seed
+            for key in ("observations", "actions", "rewards"):
+                group.create_dataset(key, data=getattr(episode, key))
+            for key in ("terminations", "truncations"):
+                group.create_dataset(key, data=np.asarray(getattr(episode, key), dtype=bool))
+    return _join(parts, where)
+
+
+def _new_metadata(
+    dataset_id: str, env_id: str, arrays: Arrays, max_episode_steps: int | None
+) -> dict[str, Any]:
+    """Minari's metadata: the environment and its spaces (checked against the arrays), counts and
+    versions.
+    """
+    import gymnasium
+    import minari
+    from minari.serialization import serialize_space  # type: ignore[import-untyped]
+
+    where = f"Minari dataset {dataset_id}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # gymnasium calls -v4 out of date; D4RL's data needs it
+        env = gymnasium.make(env_id)
+    try:
+        spec, spaces = env.spec, (env.observation_space, env.action_space)
+    finally:
+        env.close()
+    for space, key in zip(spaces, ("observations", "actions")):
+        if space.shape != arrays[key].shape[1:]:
+            raise DataError(
+                f"{where}: {key!r} have shape {arrays[key].shape[1:]}; {env_id} has {space.shape}"
+            )
+    assert spec is not None
+    if max_episode_steps is not None:
+        spec.max_episode_steps = max_episode_steps
+    return {
+        "dataset_id": dataset_id,
+        "data_format": "hdf5",
+        "jpeg_encoding": False,
+        "observation_space": serialize_space(spaces[0]),
+        "action_space": serialize_space(spaces[1]),
+        "env_spec": spec.to_json(),
+        "minari_version": minari.__version__,
+        "total_episodes": len(arrays["lengths"]),
+        "total_steps": int(arrays["lengths"].sum()),
+    }
