@@ -56,9 +56,8 @@ class LayerNorm(nn.Module):
     def __init__(self, init: Initialiser, members: tuple[int, ...], n: int):
         super().__init__()
         lead = (len(init.streams), *members)
-        like = {"dtype": init.dtype, "device": init.streams.device}
-        self.weight = nn.Parameter(torch.ones(*lead, 1, n, **like))
-        self.bias = nn.Parameter(torch.zeros(*lead, 1, n, **like))
+        ones = torch.ones(*lead, 1, n, dtype=init.dtype, device=init.streams.device)
+        self.weight, self.bias = nn.Parameter(ones), nn.Parameter(torch.zeros_like(ones))
 
     def forward(self, x: Tensor) -> Tensor:
         """(*lead, B, n) -> (*lead, B, n)."""
@@ -128,6 +127,14 @@ class Critic(nn.Module):
         """(A,B,O), (A,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
         features = self.features(obs, act)
         return self.net.head(features)[..., 0], features
+
+
+def pessimistic(q: Tensor, how: str, beta: Tensor) -> Tensor:
+    """One value of an ensemble, (A,E,B) -> (A,B): "lcb", mean - β std over the members (population
+    deviation, β (A,1)), or "min"."""
+    if how == "min":
+        return q.amin(1)
+    return q.mean(1) - beta * q.std(1, correction=0)
 
 
 class Actor(nn.Module):

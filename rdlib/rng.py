@@ -81,7 +81,9 @@ class Streams:
     ) -> Tensor:
         """Uniform numbers in (0, 1): (count, A, *shape)."""
         words = self.words(purpose, step, count, math.prod(shape))
-        return ((words.double() + 0.5) * 2.0**-32).to(dtype).unflatten(-1, tuple(shape))
+        u = ((words.double() + 0.5) * 2.0**-32).to(dtype)
+        u = u.clamp(max=1 - torch.finfo(dtype).eps / 2)  # the largest words round to 1 in float32
+        return u.unflatten(-1, tuple(shape))
 
     def normal(
         self, purpose: str, step: int, count: int, shape: Sequence[int], dtype=torch.float32
