@@ -108,9 +108,11 @@ def test_public_address_is_set_once():
     address = PROJECT["urls"]["Repository"]
     assert address.startswith("https://github.com/") and not address.endswith("/")
     slug = re.escape(address.removeprefix("https://github.com/"))
-    hosts = r"(github\.com|colab\.research\.google\.com/github)"
+    hosts = r"(github\.com|raw\.githubusercontent\.com|colab\.research\.google\.com/github)"
     allowed = re.compile(rf"https://{hosts}/{slug}(?![\w-])")
-    link = re.compile(r"https?://(?:[\w-]+\.)*(?:github\.com|google\.com/github)/[^\s\"'<>)\]]*")
+    link = re.compile(
+        r"https?://(?:[\w-]+\.)*(?:github(?:usercontent)?\.com|google\.com/github)/[^\s\"'<>)\]]*"
+    )
     pages = [ROOT / name for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "_config.yml")]
     pages += [page for folder in ("notebooks", "book") for page in (ROOT / folder).rglob("*")]
     texts = [
