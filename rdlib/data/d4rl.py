@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from rdlib.data.dataset import (
 
 DEFAULT_URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl"  # RDLIB_D4RL_URL replaces it
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+PAUSE = 1.0  # seconds after a request that brought nothing, times the number of such in a row
 ATTEMPTS = 3  # requests in a row that may bring nothing before a download gives up
 
 
@@ -379,6 +381,8 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
                 part.unlink()
         after = part.stat().st_size if part.exists() else 0
         idle = 0 if after > before else idle + 1
+        if 0 < idle < ATTEMPTS:
+            time.sleep(PAUSE * idle)
     kept = part.stat().st_size if part.exists() else 0
     again = f"{kept:,} bytes are kept, run again to continue" if kept else _instead()
     raise DataError(f"could not download {url} ({reason}); {again}")

@@ -1,0 +1,224 @@
+"""Minari datasets: what is written is read, by us and by Minari; the flat cache never lies."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rdlib.data import DataError, minari
+from rdlib.data.minari import Episode, read_minari, write_minari
+
+ID = "rd/hopper/tiny-v0"
+ABOUT = {
+    "description": "a test",
+    "author": "rdlib",
+    "algorithm": "noise",
+    "license": "MIT",
+    "requirements": ["mujoco==3.4.0"],
+}
+
+
+def episodes(lengths: list[int], seed: int = 0, **replace: Any) -> list[Episode]:
+    """Hopper-shaped noise; every other episode terminates, the others are truncated."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number, steps in enumerate(lengths):
+        end = np.arange(steps) == steps - 1
+        arrays: dict[str, Any] = {
+            "observations": rng.normal(size=(steps + 1, 11)).astype(np.float32),
+            "actions": rng.uniform(-1, 1, size=(steps, 3)).astype(np.float32),
+            "rewards": rng.normal(size=steps).astype(np.float32),
+            "terminations": end & (number % 2 == 0),
+            "truncations": end & (number % 2 == 1),
+        }
+        made.append(Episode(**(arrays | replace), seed=number))
+    return made
+
+
+def write(root: Path, made: Any, dataset_id: str = ID) -> Path:
+    return write_minari(dataset_id, root, made, "Hopper-v5", **ABOUT)
+
+
+def test_round_trip(tmp_path):
+    made = episodes([5, 1, 7])
+    folder = write(tmp_path, made)
+    assert folder == tmp_path / ID
+    for cache in (True, False):  # from the flat copy, and from Minari's own file
+        got = read_minari(ID, tmp_path, cache=cache)
+        np.testing.assert_array_equal(got.obs, np.concatenate([e.observations[:-1] for e in made]))
+        np.testing.assert_array_equal(
+            got.next_obs, np.concatenate([e.observations[1:] for e in made])
+        )
+        np.testing.assert_array_equal(got.act, np.concatenate([e.actions for e in made]))
+        np.testing.assert_array_equal(got.rew, np.concatenate([e.rewards for e in made]))
+        assert np.flatnonzero(got.terminal).tolist() == [4, 12]  # truncation is not terminal
+        assert np.flatnonzero(got.last).tolist() == [4, 5, 12]
+        assert (got.env_id, got.max_episode_steps, got.source) == ("Hopper-v5", 1000, "minari")
+        assert got.notes["author"] == "rdlib" and got.notes["mujoco"] == "mujoco==3.4.0"
+        assert got.notes["license"] == "MIT" and got.notes["algorithm_name"] == "noise"
+        np.testing.assert_allclose(
+            got.episode_returns(), [e.rewards.astype(np.float64).sum() for e in made], rtol=1e-12
+        )
+
+
+def test_minari_itself_reads_what_is_written(tmp_path, monkeypatch):
+    import minari as farama
+
+    made = episodes([4, 6])
+    write(tmp_path, made)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    assert list(farama.list_local_datasets()) == [ID]
+    assert farama.namespace.list_local_namespaces() == ["rd", "rd/hopper"]
+    dataset = farama.load_dataset(ID)
+    assert (dataset.total_episodes, dataset.total_steps) == (2, 10)
+    for episode, original in zip(dataset.iterate_episodes(), made, strict=True):
+        np.testing.assert_array_equal(episode.observations, original.observations)
+        np.testing.assert_array_equal(episode.truncations, original.truncations)
+    assert dataset.recover_environment().spec.id == "Hopper-v5"
+    assert [m["seed"] for m in dataset.storage.get_episode_metadata([0, 1])] == [0, 1]
+    assert read_minari(ID).name == ID  # Minari's own root is the default
+
+
+def test_the_flat_copy_is_used_only_while_it_is_true(tmp_path, monkeypatch):
+    folder = write(tmp_path, episodes([5, 6]))
+    first = read_minari(ID, tmp_path)
+    flat = folder / minari.FLAT_FILE
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minari, "_read_episodes", None)  # must not be needed
+        assert read_minari(ID, tmp_path).digest == first.digest
+        shutil.copytree(tmp_path / ID, tmp_path / "copy" / ID, copy_function=shutil.copy)
+        os.utime(tmp_path / "copy" / ID / "data" / minari.MAIN_FILE, ns=(1, 1))  # another time
+        assert read_minari(ID, tmp_path / "copy").digest == first.digest
+
+    damaged = bytearray(flat.read_bytes())
+    damaged[-10] ^= 1
+    for content in (bytes(damaged), damaged[:-3], b"", b"\xff" * 100):
+        flat.write_bytes(content)
+        assert read_minari(ID, tmp_path).digest == first.digest
+        assert flat.stat().st_size > 100  # and mended
+
+    keep = flat.read_bytes()
+    write(tmp_path, episodes([5, 6], seed=1))  # the same size, other content
+    flat.write_bytes(keep)
+    second = read_minari(ID, tmp_path)
+    assert second.digest != first.digest
+    assert second.digest == read_minari(ID, tmp_path, cache=False).digest
+
+
+def test_a_folder_that_cannot_be_written_still_reads(tmp_path, monkeypatch):
+    folder = write(tmp_path, episodes([5]))
+    (folder / minari.FLAT_FILE).unlink()
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    assert len(read_minari(ID, tmp_path)) == 5
+    assert [path.name for path in folder.iterdir()] == ["data"]
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    def breaks():
+        yield from episodes([3])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, breaks())
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path, episodes([3]))
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, breaks())
+    assert len(read_minari(ID, tmp_path)) == 3  # the old one is untouched
+    write(tmp_path, episodes([3, 4]))
+    assert len(read_minari(ID, tmp_path)) == 7  # and replaced whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rd"]
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        ({"observations": np.zeros((4, 11))}, r"episode 0: 'observations' has 4 rows for 4 steps"),
+        ({"observations": np.zeros((5, 7))}, r"'observations' have shape \(7,\); Hopper-v5 has"),
+        ({"actions": np.zeros((3, 3))}, r"'actions' has 3 rows and 'rewards' has 4"),
+        ({"actions": np.full((4, 3), np.nan)}, r"episode 0: 'actions' row 0 holds nan"),
+        ({"observations": {"goal": np.zeros((5, 2))}}, r"'observations' is a dict.*goal"),
+        ({"rewards": np.array(["a"] * 4)}, r"'rewards' holds <U1.*numbers"),
+        ({"terminations": np.full(4, 3)}, r"'terminations' row 0 holds 3"),
+        ({"observations": np.zeros((1, 11)), "rewards": np.zeros(0)}, r"'rewards' has no rows"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused(tmp_path, replace, message):
+    with pytest.raises(DataError, match=message):
+        write(tmp_path, episodes([4], **replace))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_episodes_and_mixed_widths(tmp_path):
+    with pytest.raises(DataError, match="no episodes"):
+        write(tmp_path, [])
+    wide = episodes([4], observations=np.zeros((5, 12), np.float32))
+    with pytest.raises(DataError, match=r"'observations' differ in width.*\[11, 12\]"):
+        write(tmp_path, episodes([4]) + wide)
+
+
+def test_a_terminal_inside_an_episode_is_refused(tmp_path):
+    write(tmp_path, episodes([4], terminations=np.array([False, True, False, True])))
+    with pytest.raises(DataError, match=r"rd/hopper/tiny-v0: 'terminal' row 1 .*inside"):
+        read_minari(ID, tmp_path)
+
+
+def test_dictionary_observations_are_refused(tmp_path, monkeypatch):
+    import gymnasium
+    import minari as farama
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    goal = {"observation": np.zeros((4, 2), np.float32), "goal": np.zeros((4, 2), np.float32)}
+    end = [False, False, True]
+    buffer = farama.data_collector.EpisodeBuffer(
+        observations=goal,
+        actions=np.zeros((3, 2), np.float32),
+        rewards=[0.0] * 3,
+        terminations=end,
+        truncations=[False] * 3,
+    )
+    with pytest.warns(UserWarning):
+        farama.create_dataset_from_buffers(
+            "goal/reach-v0",
+            [buffer],
+            observation_space=gymnasium.spaces.Dict(observation=box, goal=box),
+            action_space=box,
+        )
+    with pytest.raises(DataError, match=r"goal/reach-v0, episode 0: 'observations' is a dict"):
+        read_minari("goal/reach-v0")
+
+
+def test_damaged_and_absent_datasets(tmp_path):
+    folder = write(tmp_path, episodes([5, 6]))
+    main = folder / "data" / minari.MAIN_FILE
+    main.write_bytes(main.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"rd/hopper/tiny-v0.*not readable.*fetch it again"):
+        read_minari(ID, tmp_path)
+    (folder / "data" / "metadata.json").write_text("{")
+    with pytest.raises(DataError, match=r"metadata\.json: not readable"):
+        read_minari(ID, tmp_path)
+    with pytest.raises(DataError, match=r"rd/hopper/none-v0 is not in "):
+        read_minari("rd/hopper/none-v0", tmp_path, download=False)
+
+
+def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
+    import minari as farama
+
+    def offline(*args: Any, **options: Any) -> None:
+        assert os.environ["MINARI_DATASETS_PATH"] != str(tmp_path)  # never into place directly
+        raise ConnectionError("Network is unreachable\nand so on")
+
+    monkeypatch.setattr(farama, "download_dataset", offline)
+    monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
+    with pytest.raises(DataError, match=r"Network is unreachable\).*hopper-medium, door-human"):
+        read_minari("mujoco/hopper/medium-v0", tmp_path)
+    assert "MINARI_DATASETS_PATH" not in os.environ
