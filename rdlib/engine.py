@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rdlib.nets import Critic
 from rdlib.rng import Streams
 
 Metrics = dict[str, Tensor]
@@ -72,6 +73,36 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+class Plugin(nn.Module):
+    """What may be added to the critic loss of any algorithm (see rdlib.rd)."""
+
+    def __init__(self):
+        super().__init__()
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.period = 1  # updates until the pattern of the plug-in's own delayed updates repeats
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """Random numbers of updates `step` … `step+count-1`: tensors (count, A, …)."""
+        return {}
+
+    def penalty(
+        self,
+        critic: Critic,
+        batch: Batch,
+        features: Tensor,
+        policy: Callable[[Tensor], Tensor],
+        next_action: Tensor,
+        noise: dict[str, Tensor],
+        phase: int,
+    ) -> tuple[Tensor, Metrics]:
+        """Penalty of each critic (A,E) and metrics (A,).
+
+        `features` (A,E,B,H) are those of (s,a) with their graph; `policy` maps the first n states
+        (A,n,O) of the minibatch to π's actions (A,n,U); `next_action` (A,B,U) is the backup's.
+        """
+        raise NotImplementedError
+
+
 class Algorithm(nn.Module):
     """Base of rdlib.algos: A agents of one algorithm.
 
@@ -79,19 +110,22 @@ class Algorithm(nn.Module):
     `noise`, `update` and `act`. Everything is in normalised units (see `Batch`).
     """
 
-    period = 1  # updates until the pattern of delayed updates repeats
-
-    def __init__(self, configs: Sequence[Any], streams: Streams):
+    def __init__(self, configs: Sequence[Any], streams: Streams, plugin: "Plugin | None" = None):
         super().__init__()
         if len(configs) != len(streams):
             raise ConfigError(f"{len(configs)} configurations for {len(streams)} random streams")
         self.configs = tuple(configs)
         self.batch_size: int = shared(configs, "batch_size")
+        self.plugin = plugin
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.period = 1  # updates until the pattern of delayed updates repeats
+        if plugin:
+            self.optimizers |= plugin.optimizers
+            self.period = plugin.period
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """The random numbers of updates `step` … `step+count-1`: tensors (count, A, …)."""
-        raise NotImplementedError
+        return self.plugin.noise(streams, step, count) if self.plugin else {}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """One gradient update of every agent; `phase` is the update's number modulo `period`.

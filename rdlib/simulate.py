@@ -13,7 +13,7 @@ gymnasium's trajectory after the first contact.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gymnasium
@@ -47,21 +47,21 @@ class Planar:
 
 
 _CHEETAH = Planar("half_cheetah.xml", 5, 0.1, 0.1, normal_velocity=True)
-_HOPPER = dict(
-    xml="hopper.xml", frame_skip=4, ctrl_cost=1e-3, reset_noise=5e-3, velocity_clip=10.0,
-    healthy_reward=1.0, z_range=(0.7, INF), angle_range=(-0.2, 0.2), state_limit=100.0,
+_HOPPER = Planar(
+    "hopper.xml", 4, 1e-3, 5e-3, velocity_clip=10.0, healthy_reward=1.0,
+    z_range=(0.7, INF), angle_range=(-0.2, 0.2), state_limit=100.0,
 )  # fmt: skip
-_WALKER = dict(
-    frame_skip=4, ctrl_cost=1e-3, reset_noise=5e-3, velocity_clip=10.0, healthy_reward=1.0,
+_WALKER = Planar(
+    "walker2d_v5.xml", 4, 1e-3, 5e-3, velocity_clip=10.0, healthy_reward=1.0,
     z_range=(0.8, 2.0), angle_range=(-1.0, 1.0),
 )  # fmt: skip
 NATIVE = {
     "HalfCheetah-v4": _CHEETAH,
     "HalfCheetah-v5": _CHEETAH,
-    "Hopper-v4": Planar(**_HOPPER, reward_when_fallen=True),
-    "Hopper-v5": Planar(**_HOPPER),
-    "Walker2d-v4": Planar("walker2d.xml", **_WALKER, reward_when_fallen=True),
-    "Walker2d-v5": Planar("walker2d_v5.xml", **_WALKER),
+    "Hopper-v4": replace(_HOPPER, reward_when_fallen=True),
+    "Hopper-v5": _HOPPER,
+    "Walker2d-v4": replace(_WALKER, xml="walker2d.xml", reward_when_fallen=True),
+    "Walker2d-v5": _WALKER,
 }
 
 
@@ -74,6 +74,7 @@ class BatchedEnv:
 
     act_low: np.ndarray
     act_high: np.ndarray
+    _obs: np.ndarray
 
     def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
         self.env_id, self.n, self.max_episode_steps = env_id, n, max_episode_steps

@@ -1,1 +1,110 @@
-"""The algorithms, one file each."""
+"""The algorithms, one file each, and the names they go by.
+
+A name is an algorithm and any of the suffixes `_rd` (Representation Distinction), `_dr3` (DR3) and `_ln`
+(layer norm in the critics): td3n, td3n_rd, sacn_ln, td3n_ln_rd, …
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rdlib.algos import bc, sacn, td3n
+from rdlib.engine import Algorithm, ConfigError, Plugin, override, shared
+from rdlib.rd import DR3, RD, DR3Config, RDConfig
+from rdlib.rng import Streams
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A size of run: gradient steps, transitions of a bundled dataset (0: the whole), evaluation."""
+
+    steps: int
+    size: int
+    eval_every: int
+    overrides: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One algorithm: its classes and its sizes. `quick` is for two CPU cores and a few minutes, with
+    smaller networks than the paper's; `paper` is the published scale."""
+
+    config: type
+    agent: Callable[..., Algorithm]
+    critic: bool
+    quick: Scale
+    paper: Scale
+
+
+_SMALL = {"n_critics": 4, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
+_PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
+ALGORITHMS = {
+    "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
+    "td3n": Entry(td3n.Config, td3n.TD3N, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
+    "sacn": Entry(sacn.Config, sacn.SACN, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
+}
+_PLUGINS: dict[str, type] = {"rd": RDConfig, "dr3": DR3Config}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a name stands for."""
+
+    name: str
+    entry: Entry
+    plugin: str | None  # "rd", "dr3"
+    layer_norm: bool
+
+    def config(self, overrides: dict[str, Any]) -> Any:
+        """The algorithm's configuration with `overrides`; raises ConfigError."""
+        if self.layer_norm:
+            overrides = {"layer_norm": True, **overrides}
+        return override(self.entry.config(), overrides, self.name)
+
+    def plugin_config(self, overrides: dict[str, Any]) -> Any:
+        """The plug-in's configuration with `overrides`, or None; raises ConfigError."""
+        if self.plugin is None:
+            if overrides:
+                raise ConfigError(
+                    f"{self.name}: {sorted(overrides)} configure a plug-in, but this algorithm has "
+                    f"none; {self.name}_rd has"
+                )
+            return None
+        return override(_PLUGINS[self.plugin](), overrides, f"{self.name} plug-in")
+
+
+def names() -> list[str]:
+    """Every algorithm name with at most one suffix."""
+    suffixes = ("", "_rd", "_dr3", "_ln")
+    return [n + s for n, e in ALGORITHMS.items() for s in (suffixes if e.critic else ("",))]
+
+
+def find(name: str) -> Recipe:
+    """The recipe of an algorithm name; an unknown one is an error that lists the near ones."""
+    base, *suffixes = name.split("_") if isinstance(name, str) else [""]
+    entry = ALGORITHMS.get(base)
+    unknown = [s for s in suffixes if s not in ("ln", *_PLUGINS)]
+    plugins = [s for s in suffixes if s in _PLUGINS]
+    if entry is None or unknown or len(plugins) > 1 or len(set(suffixes)) < len(suffixes):
+        near = difflib.get_close_matches(str(name), names(), n=3) or names()
+        raise ConfigError(f"algo: no algorithm {name!r}; near: {', '.join(near)}")
+    if suffixes and not entry.critic:
+        raise ConfigError(f"algo: {name!r}: {base} has no critic for {', '.join(suffixes)} to act on")
+    return Recipe(name, entry, plugins[0] if plugins else None, "ln" in suffixes)
+
+
+def build(
+    recipe: Recipe, configs: Sequence[Any], plugin_configs: Sequence[Any], streams: Streams,
+    obs_dim: int, act_dim: int, dtype: torch.dtype = torch.float32,
+) -> Algorithm:  # fmt: skip
+    """A agents, one configuration (and plug-in configuration, or None) each."""
+    plugin: Plugin | None = None
+    if recipe.plugin == "rd":
+        sizes = {f: shared(configs, f) for f in ("actor_width", "actor_depth", "batch_size")}
+        plugin = RD(plugin_configs, streams, obs_dim, act_dim, dtype=dtype, **sizes)
+    elif recipe.plugin == "dr3":
+        plugin = DR3(plugin_configs, torch.empty((), dtype=dtype, device=streams.device))
+    return recipe.entry.agent(configs, streams, obs_dim, act_dim, plugin, dtype)

@@ -11,16 +11,25 @@ Deviations
 2. log σ is clamped to [-5, 2] (CORL's choice), not [-20, 2].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rdlib.engine import (
-    Algorithm, Batch, ConfigError, Metrics, adam, descend, frozen, per_agent, shared,
+    Algorithm,
+    Batch,
+    ConfigError,
+    Metrics,
+    Plugin,
+    adam,
+    descend,
+    frozen,
+    per_agent,
+    shared,
 )  # fmt: skip
-from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
+from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
 from rdlib.rng import Streams
 
 
@@ -57,12 +66,13 @@ class SACN(Algorithm):
 
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        dtype: torch.dtype = torch.float32,
+        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
-        super().__init__(configs, streams)
+        super().__init__(configs, streams, plugin)
+        for field in Config.__dataclass_fields__:
+            if field != "beta":
+                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
-        for field in ("n_critics", "target", "gamma", "tau", "width", "depth", "layer_norm"):
-            shared(configs, field)
         self.actor = GaussianActor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
         )
@@ -74,7 +84,7 @@ class SACN(Algorithm):
         self.beta = per_agent(configs, "beta", self.log_alpha)
         self.target_entropy = -float(act_dim)
         self.act_dim = act_dim
-        self.optimizers = {
+        self.optimizers |= {
             "actor": adam(self.actor.parameters(), c.actor_lr),
             "critic": adam(self.critic.parameters(), c.critic_lr),
             "alpha": adam([self.log_alpha], c.alpha_lr),
@@ -83,13 +93,8 @@ class SACN(Algorithm):
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """Standard normals for the policy at s and at s': (count,A,B,U) each."""
         shape, dtype = (self.batch_size, self.act_dim), self.log_alpha.dtype
-        return {k: streams.normal(k, step, count, shape, dtype) for k in ("policy", "next_policy")}
-
-    def bound(self, q: Tensor) -> Tensor:
-        """Pessimistic value of an ensemble: (A,E,B) -> (A,B)."""
-        if self.configs[0].target == "min":
-            return q.amin(1)
-        return q.mean(1) - self.beta * q.std(1, correction=0)
+        own = {k: streams.normal(k, step, count, shape, dtype) for k in ("policy", "next_policy")}
+        return {**own, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Temperature, actor, critics, target networks."""
@@ -101,27 +106,33 @@ class SACN(Algorithm):
         alpha = self.log_alpha.detach().exp()  # (A,1)
 
         with frozen(self.critic):
-            value = self.bound(self.critic(batch.obs, action)[0])  # (A,B)
+            policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
+            value = pessimistic(policy_q, c.target, self.beta)  # (A,B)
             actor_loss = (alpha * log_prob - value).mean(-1)
             descend(self.optimizers["actor"], actor_loss)
 
         with torch.no_grad():
             next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
-            next_value = self.bound(self.critic_target(batch.next_obs, next_action)[0])
-            soft_value = next_value - alpha * next_log_prob
-            target = batch.rew + c.gamma * batch.mask * soft_value  # (A,B)
-        q, _ = self.critic(batch.obs, batch.act)  # (A,E,B)
-        critic_loss = (q - target[:, None]).square().mean(-1).sum(-1)  # over B, then members
-        descend(self.optimizers["critic"], critic_loss)
+            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+            next_value = pessimistic(next_q, c.target, self.beta) - alpha * next_log_prob
+            target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        if self.plugin:
+            penalty, extra = self.plugin.penalty(
+                self.critic, batch, features, self.propose(noise), next_action, noise, phase
+            )
+            critic_loss, metrics = critic_loss + penalty, metrics | extra
+        descend(self.optimizers["critic"], critic_loss.sum(-1))
         polyak(self.critic_target, self.critic, c.tau)
 
-        return {
-            "critic_loss": critic_loss,
-            "actor_loss": actor_loss,
-            "alpha": alpha[:, 0],
-            "entropy": -log_prob.mean(-1),
-            "q_data": q.mean((1, 2)),
-        }
+        metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
+        return metrics
+
+    def propose(self, noise: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """The policy as a plug-in sees it: one reparameterised sample for each of the first n states."""
+        return lambda obs: self.actor(obs, noise["policy"][:, : obs.shape[1]])[0]
 
     def act(self, obs: Tensor) -> Tensor:
         """Mean action: (A,n,O) -> (A,n,U)."""

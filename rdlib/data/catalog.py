@@ -218,6 +218,11 @@ def load(
     )
 
 
+def is_rolled_out(name: str) -> bool:
+    """Whether `name` is a bundled dataset that is rolled out, and so has any size that is asked."""
+    return _rolled_out(name) is not None
+
+
 def _rolled_out(name: str) -> Entry | None:
     """The entry that `name` means as a dataset made by this project's own behaviour policies."""
     if match := re.fullmatch(r"rd/(\w+)/([a-z-]+)-v0", name):

@@ -87,20 +87,12 @@ def read_minari(
     if arrays is None:
         arrays = _read_episodes(folder, dataset_id)
         if cache and key is not None:
-            with contextlib.suppress(
-                OSError
-            ):  # a read-only or full disk costs speed, not the dataset
+            # A read-only or full disk costs speed, not the dataset.
+            with contextlib.suppress(OSError):
                 _save_flat(folder, key, arrays)
     spec = json.loads(metadata.get("env_spec") or "{}")
     known = {"origin": f"Minari {dataset_id}"}
-    for entry in (
-        "author",
-        "code_permalink",
-        "algorithm_name",
-        "minari_version",
-        "license",
-        "licence",
-    ):
+    for entry in ("author", "code_permalink", "algorithm_name", "minari_version", "license"):
         if value := metadata.get(entry):
             known[entry] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     for requirement in metadata.get("requirements") or ():
@@ -364,10 +356,10 @@ def _load_flat(folder: Path, key: Mapping[str, str] | None) -> Arrays | None:
             kept = flat.metadata() or {}
             if kept.get("format") != FLAT_FORMAT or kept.get("size") != key["size"]:
                 return None
-            if kept.get("mtime") != key["mtime"] and kept.get("sha256") != _sha256(
-                Path(key["path"])
-            ):
-                return None  # a copied folder has a new time and the same content, and is fine
+            # A copied folder has a new time and the same content, and is fine.
+            if kept.get("mtime") != key["mtime"]:
+                if kept.get("sha256") != _sha256(Path(key["path"])):
+                    return None
             arrays = {name: flat.get_tensor(name) for name in FLAT_ARRAYS}
     except (OSError, SafetensorError, ValueError):
         return None

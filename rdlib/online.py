@@ -1,6 +1,6 @@
 """How the bundled behaviour policies were trained: online SAC, from rdlib's own pieces.
 
-    python -m rdlib.data.online --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
+    python -m rdlib.online --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
 
 Writes `snapshots.safetensors` (the actor every `snapshot_every` environment steps, from the untrained one
 on), `curve.json` (returns of sampled actions at each snapshot) and a checkpoint from which the same
@@ -66,7 +66,9 @@ class Replay:
         return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])
 
 
-def sampled_returns(agent: sacn.SACN, env_id: str, seeds: list[int], streams: Streams) -> np.ndarray:
+def sampled_returns(
+    agent: sacn.SACN, env_id: str, seeds: list[int], streams: Streams
+) -> np.ndarray:
     """Undiscounted returns of one episode per seed under sampled actions: (len(seeds),)."""
     env = simulate.make(env_id, len(seeds))
     obs, active, returns = env.reset(seeds), np.ones(env.n, dtype=bool), np.zeros(env.n)
@@ -157,7 +159,9 @@ def _replace(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--env_id", default=Recipe.env_id)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--steps", type=int, default=Recipe.steps)

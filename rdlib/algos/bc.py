@@ -1,0 +1,55 @@
+"""BC: behaviour cloning, the regression of actions on states.
+
+    min_π  E_{(s,a) in D} |π(s) - a|² / dim A
+
+Settings as in CORL and TD3+BC's comparison: 2x256 ReLU, tanh, Adam 3e-4, batch 256, 1e6 steps, states
+normalised. No deviations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdlib.engine import Algorithm, Batch, Metrics, Plugin, adam, descend, shared
+from rdlib.nets import Actor, Initialiser
+from rdlib.rng import Streams
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of BC."""
+
+    actor_lr: float = 3e-4
+    batch_size: int = 256
+    actor_width: int = 256
+    actor_depth: int = 2
+    normalize_states: bool = True
+
+
+class BC(Algorithm):
+    """A agents of BC."""
+
+    def __init__(
+        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
+        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__(configs, streams, plugin)
+        for field in Config.__dataclass_fields__:
+            shared(configs, field)
+        c = configs[0]
+        self.actor = Actor(
+            Initialiser(streams, "actor", dtype), obs_dim, act_dim, c.actor_width, c.actor_depth
+        )
+        self.optimizers |= {"actor": adam(self.actor.parameters(), c.actor_lr)}
+
+    def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
+        """One step of regression."""
+        loss = (self.actor(batch.obs) - batch.act).square().mean((-2, -1))  # (A,)
+        descend(self.optimizers["actor"], loss)
+        return {"actor_loss": loss}
+
+    def act(self, obs: Tensor) -> Tensor:
+        """π(s): (A,n,O) -> (A,n,U)."""
+        return self.actor(obs)

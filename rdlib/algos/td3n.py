@@ -1,0 +1,138 @@
+"""TD3-N-UNC: TD3 with an ensemble of N critics and a lower-confidence-bound target.
+
+Papers: Fujimoto et al. 2018 (arXiv 1802.09477), algorithm 1; the ensemble's lower confidence bound
+as in PBRL (Bai et al. 2022, arXiv 2202.11566). The RD paper names this backbone and does not define
+it; what follows is our reading.
+
+    y = r + γ (mean_i Q̄_i - β std_i Q̄_i)(s', ã),   ã = clip(π̄(s') + clip(ε, ±c), ±1),  ε ~ N(0, σ²)
+
+Deviations
+1. N critics and the lower confidence bound instead of the minimum of two, for the target and for the
+   actor, which maximises the same bound (`target="min"` gives the minimum over members).
+2. The deviation over members is the population's (divided by N).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdlib.engine import (
+    Algorithm,
+    Batch,
+    ConfigError,
+    Metrics,
+    Plugin,
+    adam,
+    descend,
+    frozen,
+    per_agent,
+    shared,
+)  # fmt: skip
+from rdlib.nets import Actor, Critic, Initialiser, frozen_copy, pessimistic, polyak
+from rdlib.rng import Streams
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of TD3-N-UNC."""
+
+    n_critics: int = 10  # N
+    target: str = "lcb"  # "lcb": mean - β std, "min": minimum over members
+    beta: float = 1.0  # β of the lower confidence bound
+    gamma: float = 0.99  # γ
+    tau: float = 0.005  # τ
+    policy_noise: float = 0.2  # σ of target policy smoothing
+    noise_clip: float = 0.5  # c
+    policy_delay: int = 2  # d: critic updates per actor update
+    actor_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    batch_size: int = 256
+    width: int = 256  # critic
+    depth: int = 3
+    actor_width: int = 256
+    actor_depth: int = 3
+    layer_norm: bool = False  # in the critics
+    normalize_states: bool = True
+
+    def __post_init__(self):
+        if self.n_critics < 1:
+            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
+        if self.target not in ("lcb", "min"):
+            raise ConfigError(f"target = {self.target!r}: expected 'lcb' or 'min'")
+        for field in ("beta", "policy_noise", "noise_clip"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
+        if self.policy_delay < 1:
+            raise ConfigError(f"policy_delay = {self.policy_delay}: expected at least 1")
+
+
+class TD3N(Algorithm):
+    """A agents of TD3-N-UNC."""
+
+    def __init__(
+        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
+        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__(configs, streams, plugin)
+        for field in Config.__dataclass_fields__:
+            if field != "beta":
+                shared(configs, field)
+        c, dims = configs[0], (obs_dim, act_dim)
+        self.actor = Actor(
+            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
+        )
+        self.critic = Critic(
+            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
+        )
+        self.actor_target = frozen_copy(self.actor)
+        self.critic_target = frozen_copy(self.critic)
+        self.beta = per_agent(configs, "beta", self.actor.net.head.bias)
+        self.act_dim, self.dtype = act_dim, dtype
+        self.optimizers |= {
+            "actor": adam(self.actor.parameters(), c.actor_lr),
+            "critic": adam(self.critic.parameters(), c.critic_lr),
+        }
+        self.period = math.lcm(self.period, c.policy_delay)
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """Standard normals of target policy smoothing: (count,A,B,U)."""
+        smoothing = streams.normal(
+            "smoothing", step, count, (self.batch_size, self.act_dim), self.dtype
+        )
+        return {"smoothing": smoothing, **super().noise(streams, step, count)}
+
+    def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
+        """Critics; every `policy_delay`-th time the actor and the target networks."""
+        c = self.configs[0]
+        with torch.no_grad():
+            smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
+            next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
+            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+            next_value = pessimistic(next_q, c.target, self.beta)  # (A,B)
+            target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        if self.plugin:
+            penalty, extra = self.plugin.penalty(
+                self.critic, batch, features, self.actor, next_action, noise, phase
+            )
+            critic_loss, metrics = critic_loss + penalty, metrics | extra
+        descend(self.optimizers["critic"], critic_loss.sum(-1))
+
+        if phase % c.policy_delay == 0:
+            with frozen(self.critic):
+                policy_q = self.critic(batch.obs, self.actor(batch.obs))[0]  # (A,E,B)
+                actor_loss = -pessimistic(policy_q, c.target, self.beta).mean(-1)
+                descend(self.optimizers["actor"], actor_loss)
+            polyak(self.critic_target, self.critic, c.tau)
+            polyak(self.actor_target, self.actor, c.tau)
+            metrics["actor_loss"] = actor_loss
+        return metrics
+
+    def act(self, obs: Tensor) -> Tensor:
+        """π(s): (A,n,O) -> (A,n,U)."""
+        return self.actor(obs)

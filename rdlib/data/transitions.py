@@ -1,0 +1,136 @@
+"""The transitions that a batch of agents learns from, resident on the device.
+
+`Normaliser` is the one place that knows raw units: states are standardised, actions mapped to [-1, 1], rewards
+scaled. It is stored with the policy and applied here and at evaluation, never by the caller.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rdlib.data.dataset import DataError, Dataset
+from rdlib.engine import Batch
+
+EPSILON = 1e-3  # added to the deviation of states, as in TD3+BC
+
+
+class Normaliser(nn.Module):
+    """Raw units to the network's and back, for each of A agents.
+
+    Buffers: obs_mean, obs_std (A,1,O); act_middle, act_half (A,1,U); rew_scale (A,1).
+    """
+
+    obs_mean: Tensor
+    obs_std: Tensor
+    act_middle: Tensor
+    act_half: Tensor
+    rew_scale: Tensor
+
+    def __init__(
+        self, datasets: Sequence[Dataset], limits: tuple[np.ndarray, np.ndarray], states: bool,
+        rew_scales: Sequence[float], dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__()
+        moments = {id(d): _moments(d) if states else None for d in datasets}
+        mean, std = [], []
+        for d in datasets:
+            found = moments[id(d)]
+            mean.append(np.zeros(d.obs_dim) if found is None else found[0])
+            std.append(np.ones(d.obs_dim) if found is None else found[1] + EPSILON)
+        low, high = limits
+        act = np.stack([(high + low) / 2, (high - low) / 2]).astype(np.float64)
+        act = np.repeat(act[:, None], len(datasets), axis=1)  # (2,A,U)
+        for name, value in (
+            ("obs_mean", np.stack(mean)[:, None]),
+            ("obs_std", np.stack(std)[:, None]),
+            ("act_middle", act[0][:, None]),
+            ("act_half", act[1][:, None]),
+            ("rew_scale", np.array(rew_scales, dtype=np.float64)[:, None]),
+        ):
+            self.register_buffer(name, torch.from_numpy(value).to(dtype))
+
+    @classmethod
+    def restore(cls, buffers: dict[str, Tensor]) -> "Normaliser":
+        """The normaliser whose `state_dict` is `buffers`."""
+        made = cls.__new__(cls)
+        nn.Module.__init__(made)
+        for name, value in buffers.items():
+            made.register_buffer(name, value)
+        return made
+
+    def observe(self, obs: Tensor) -> Tensor:
+        """Raw observations (A,n,O) as the networks see them."""
+        return (obs - self.obs_mean) / self.obs_std
+
+    def to_env(self, act: Tensor) -> Tensor:
+        """Network actions in [-1, 1] (A,n,U) in the environment's units."""
+        return act * self.act_half + self.act_middle
+
+
+def _moments(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of the states, float64 (O,) each; in chunks, to copy nothing large."""
+    chunks = np.array_split(dataset.obs, max(1, len(dataset) // 100_000))
+    mean = sum(c.sum(0, dtype=np.float64) for c in chunks) / len(dataset)
+    square = sum(((c - mean) ** 2).sum(0) for c in chunks) / len(dataset)
+    return mean, np.sqrt(square)
+
+
+class Transitions:
+    """One row [obs, act, rew, next_obs, mask] per transition, in the networks' units, one copy of each
+    distinct dataset; agent i draws from the rows of its own dataset.
+
+    Attributes: sizes (A,) int64, the number of transitions each agent draws from.
+    """
+
+    def __init__(self, datasets: Sequence[Dataset], normaliser: Normaliser):
+        first = datasets[0]
+        distinct = list({id(d): d for d in datasets}.values())
+        for d in distinct:
+            if (d.obs_dim, d.act_dim) != (first.obs_dim, first.act_dim):
+                raise DataError(
+                    f"{d.name} has observations of {d.obs_dim} and actions of {d.act_dim}, "
+                    f"{first.name} {first.obs_dim} and {first.act_dim}: agents trained together "
+                    "need datasets of one environment"
+                )
+        like = normaliser.obs_mean
+        self.widths = [first.obs_dim, first.act_dim, 1, first.obs_dim, 1]
+        total = sum(len(d) for d in distinct)
+        self.rows = like.new_empty(total, sum(self.widths))
+        starts, at = {}, 0
+        for d in distinct:
+            starts[id(d)] = at
+            agent = next(i for i, other in enumerate(datasets) if other is d)
+            self._fill(self.rows[at : at + len(d)], d, normaliser, agent)
+            at += len(d)
+        self.sizes = torch.tensor([len(d) for d in datasets], device=like.device)
+        offsets = [starts[id(d)] for d in datasets]
+        self._offsets = torch.tensor(offsets, device=like.device)[:, None]  # (A,1)
+
+    def _fill(self, rows: Tensor, d: Dataset, normaliser: Normaliser, agent: int) -> None:
+        obs, act, rew, next_obs, mask = rows.split(self.widths, -1)
+        mean, std = normaliser.obs_mean[agent], normaliser.obs_std[agent]
+        middle, half = normaliser.act_middle[agent], normaliser.act_half[agent]
+        for start in range(0, len(d), 100_000):  # in chunks: the device holds one copy, not two
+            part = slice(start, start + 100_000)
+
+            def raw(array: np.ndarray, part: slice = part) -> Tensor:
+                return torch.from_numpy(array[part]).to(rows)
+
+            obs[part] = (raw(d.obs) - mean) / std
+            act[part] = (raw(d.act) - middle) / half
+            rew[part] = raw(d.rew)[:, None] * normaliser.rew_scale[agent]
+            next_obs[part] = (raw(d.next_obs) - mean) / std
+            mask[part] = 1 - raw(d.terminal)[:, None]
+        worst = act.abs().max().item()
+        if worst > 1 + 1e-3:
+            raise DataError(
+                f"{d.name}: actions reach {worst:.3g} times the environment's limits; expected within "
+                "[-1, 1] of them"
+            )
+
+    def gather(self, indices: Tensor) -> Batch:
+        """Indices (A,B), each below its agent's size, as a Batch."""
+        obs, act, rew, next_obs, mask = self.rows[indices + self._offsets].split(self.widths, -1)
+        return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])

@@ -1,0 +1,71 @@
+"""Seeded returns of the evaluated policies, all agents of a batch together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdlib import simulate
+from rdlib.data.transitions import Normaliser
+from rdlib.simulate import BatchedEnv
+
+EPISODES = 10  # per agent, D4RL's and CORL's custom
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Undiscounted returns (A, episodes) float64 and episode lengths (A, episodes)."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """Environment seeds of one agent's evaluation episodes: the same at every evaluation, apart from
+    those of any other agent's."""
+    return [(1_000_003 * (seed + 1) + e) % 2**31 for e in range(episodes)]
+
+
+class Evaluator:
+    """`episodes` copies of `env_id` for each of the agents with these `seeds`, kept between
+    evaluations."""
+
+    def __init__(
+        self, env_id: str, seeds: Sequence[int], episodes: int = EPISODES,
+        max_episode_steps: int | None = None, threads: int | None = None,
+    ):  # fmt: skip
+        self.agents, self.episodes = len(seeds), episodes
+        self.env: BatchedEnv = simulate.make(
+            env_id, self.agents * episodes, max_episode_steps, threads
+        )
+        self._seeds = [s for seed in seeds for s in episode_seeds(seed, episodes)]
+
+    def run(
+        self, act: Callable[[Tensor], Tensor], normaliser: Normaliser, alive: np.ndarray | None = None
+    ) -> Returns:
+        """One episode in every copy. `act` maps normalised observations (A,n,O) to actions (A,n,U);
+        agents where `alive` (A,) is False are not stepped and get NaN."""
+        env, shape = self.env, (self.agents, self.episodes)
+        alive = np.ones(self.agents, dtype=bool) if alive is None else alive
+        active = np.repeat(alive, self.episodes)
+        returns = np.where(active, 0.0, np.nan)
+        lengths = np.zeros(env.n, dtype=np.int64)
+        obs = env.reset(self._seeds)
+        mean = normaliser.obs_mean
+        while active.any():
+            with torch.no_grad():
+                raw = torch.from_numpy(obs).to(mean).unflatten(0, shape)  # (A,n,O)
+                actions = normaliser.to_env(act(normaliser.observe(raw)))
+            # A diverged agent's NaN must not reach the simulator.
+            chosen = np.nan_to_num(actions.flatten(0, 1).float().cpu().numpy())
+            obs, rewards, terminated, truncated = env.step(chosen, active)
+            returns[active] += rewards[active]
+            lengths += active
+            active &= ~(terminated | truncated)
+        return Returns(returns.reshape(shape), lengths.reshape(shape))
+
+    def close(self) -> None:
+        """Stop the simulation threads."""
+        self.env.close()

@@ -1,0 +1,54 @@
+"""Which float32 matrix product runs, chosen once per run by measurement and written into its record."""
+
+import time
+from typing import Any
+
+import torch
+
+SHAPE = (10, 256, 256)  # an ensemble of ten hidden layers
+TOLERANCE = 2e-6  # relative error that still counts as float32 accurate
+PATHS = ("default", "onednn", "tf32")
+
+
+# Which product oneDNN may serve; absent from older versions of torch.
+_onednn: Any = getattr(torch.backends.mkldnn, "matmul", None)
+
+
+def use(path: str) -> str:
+    """Set the process to `path`, one of PATHS, and return it."""
+    if path not in PATHS:
+        raise ValueError(f"matrix product {path!r}, expected one of {', '.join(PATHS)}")
+    if _onednn is not None:
+        # On a CPU without AMX this only moves the product from MKL to oneDNN, which is quicker on
+        # some; `choose` refuses it where it really rounds to bfloat16.
+        _onednn.fp32_precision = "bf16" if path == "onednn" else "none"
+    torch.backends.cuda.matmul.allow_tf32 = path == "tf32"
+    return path
+
+
+def choose(device: torch.device) -> str:
+    """TF32 on a GPU; on a CPU oneDNN if it is float32 accurate here and at least 10 % quicker."""
+    if device.type == "cuda":
+        return use("tf32")
+    if _onednn is None:
+        return use("default")
+    seconds, error = {}, {}
+    for path in ("default", "onednn"):
+        use(path)
+        seconds[path], error[path] = rate_and_error()
+    sound = error["onednn"] < TOLERANCE
+    return use("onednn" if sound and seconds["onednn"] < 0.9 * seconds["default"] else "default")
+
+
+def rate_and_error(repeats: int = 10) -> tuple[float, float]:
+    """Best seconds of one batched product of SHAPE, and its largest relative error to float64."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(*SHAPE, generator=generator) for _ in range(2))
+    exact = a.double() @ b.double()
+    error = ((a @ b - exact).abs().max() / exact.abs().max()).item()
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        torch.bmm(a, b)
+        best = min(best, time.perf_counter() - began)
+    return best, error

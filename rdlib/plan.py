@@ -1,0 +1,188 @@
+"""From what a user asks for to what will run: every name, type and size is checked before anything is
+written or trained."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdlib import algos
+from rdlib.data import catalog
+from rdlib.data.dataset import Dataset
+from rdlib.engine import ConfigError, is_config_value
+from rdlib.results import fingerprint
+
+SCALES = ("auto", "quick", "paper")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+PLUGIN_PREFIX = "plugin."
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run of A = datasets x variants x seeds agents. 0 or "" means: as the scale says."""
+
+    algo: str = "td3n_rd"  # see rdlib.algos.names()
+    dataset: str = "hopper-medium"  # a name, or several of one environment with commas between
+    seeds: tuple[int, ...] = (0,)
+    steps: int = 0  # gradient updates
+    scale: str = "auto"  # "quick" (minutes on 2 cores), "paper", "auto": paper if there is a GPU
+    config: Mapping[str, Any] = field(default_factory=dict)  # fields of the algorithm's Config
+    plugin: Mapping[str, Any] = field(default_factory=dict)  # fields of RDConfig or DR3Config
+    # Hyperparameter variants trained side by side: fields of Config, "plugin.…" for the plug-in's.
+    variants: tuple[Mapping[str, Any], ...] = ({},)
+    size: int = 0  # transitions, of bundled datasets
+    eval_every: int = 0  # gradient updates between evaluations
+    episodes: int = 10  # per agent and evaluation
+    last_k: int = 3  # evaluations that the last-iterate score averages
+    env: str = ""  # gymnasium id to evaluate on, where the dataset does not say
+    device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
+    dtype: str = "float32"
+    out: str = ""  # folder of records and checkpoint; "": runs/<algo>/<dataset>
+
+    def __post_init__(self):
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            default = f.default if f.default is not dataclasses.MISSING else {}
+            fits = isinstance(value, Mapping) if default == {} else is_config_value(value, default)
+            if not fits:
+                raise ConfigError(
+                    f"{f.name} = {value!r} is a {type(value).__name__}, "
+                    f"expected a {type(default).__name__}"
+                )
+        for name in ("steps", "size", "eval_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}, expected >= 0")
+        for name in ("episodes", "last_k"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}, expected at least 1")
+        if self.scale not in SCALES:
+            raise ConfigError(f"scale = {self.scale!r}, expected one of {', '.join(SCALES)}")
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"dtype = {self.dtype!r}, expected one of {', '.join(DTYPES)}")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigError(f"seeds = {self.seeds}, expected at least one, each once")
+        if any(type(s) is not int or not 0 <= s < 2**63 for s in self.seeds):
+            raise ConfigError(f"seeds = {self.seeds}, expected integers in [0, 2^63)")
+        if not self.variants:
+            raise ConfigError("variants is empty, expected at least one (possibly {})")
+
+
+@dataclass(frozen=True)
+class AgentPlan:
+    """One agent of the batch: its data, seed and complete hyperparameters."""
+
+    dataset: Dataset
+    seed: int
+    config: Any
+    plugin: Any  # None without a plug-in
+
+    def identity(self, plan: "Plan") -> dict[str, Any]:
+        """Everything that determines this agent's result, apart from device and versions."""
+        return {
+            "algo": plan.recipe.name,
+            "config": dataclasses.asdict(self.config),
+            "plugin": None if self.plugin is None else dataclasses.asdict(self.plugin),
+            "dataset": [self.dataset.name, self.dataset.digest],
+            "seed": self.seed,
+            "env": [plan.env_id, plan.max_episode_steps],
+            "steps": plan.steps,
+            "evaluation": [plan.eval_every, plan.asked.episodes, plan.asked.last_k],
+            "dtype": plan.asked.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with nothing left open."""
+
+    asked: TrainConfig
+    recipe: algos.Recipe
+    scale: str
+    device: torch.device
+    steps: int
+    eval_every: int
+    agents: tuple[AgentPlan, ...]
+    env_id: str
+    max_episode_steps: int | None
+    out: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal batches: what a checkpoint is checked against."""
+        return fingerprint([a.identity(self) for a in self.agents])
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device that `name` asks for; raises ConfigError where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device = {name!r}, expected auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device = {name!r}, expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device = {name!r}, but this machine has {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def make_plan(asked: TrainConfig) -> Plan:
+    """Check and complete `asked`, loading its datasets. Raises ConfigError or DataError."""
+    recipe = algos.find(asked.algo)
+    device = find_device(asked.device)
+    scale = asked.scale
+    if scale == "auto":
+        scale = "paper" if device.type == "cuda" else "quick"
+    size = recipe.entry.quick if scale == "quick" else recipe.entry.paper
+    chosen = []
+    for variant in asked.variants:
+        own = {k: v for k, v in variant.items() if not k.startswith(PLUGIN_PREFIX)}
+        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
+        config = recipe.config({**size.overrides, **asked.config, **own})
+        chosen.append((config, recipe.plugin_config({**asked.plugin, **extra})))
+    names = [name.strip() for name in asked.dataset.split(",")]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
+    datasets = [_load(name, asked.size, size.size) for name in names]
+    env_id, limit = _environment(asked, datasets)
+    steps = asked.steps or size.steps
+    default_out = Path("runs") / asked.algo / asked.dataset.replace("/", "-")
+    return Plan(
+        asked=asked, recipe=recipe, scale=scale, device=device, steps=steps,
+        eval_every=min(asked.eval_every or size.eval_every, steps),
+        agents=tuple(
+            AgentPlan(d, seed, config, plugin)
+            for d in datasets for config, plugin in chosen for seed in asked.seeds
+        ),
+        env_id=env_id, max_episode_steps=limit,
+        out=Path(asked.out) if asked.out else default_out,
+    )  # fmt: skip
+
+
+def _load(name: str, asked: int, default: int) -> Dataset:
+    """A dataset; the scale's size applies only where a dataset is rolled out to any size."""
+    if asked:
+        return catalog.load(name, size=asked)
+    return catalog.load(name, size=default or None) if catalog.is_rolled_out(name) else catalog.load(name)
+
+
+def _environment(asked: TrainConfig, datasets: list[Dataset]) -> tuple[str, int | None]:
+    """The environment that all of the batch is evaluated on, and its time limit."""
+    if asked.env:
+        return asked.env, None
+    found = {(d.env_id, d.max_episode_steps) for d in datasets}
+    if len(found) > 1:
+        raise ConfigError(
+            f"dataset = {asked.dataset!r} mixes environments ({sorted(map(str, found))}); "
+            "agents trained together need datasets of one environment"
+        )
+    env_id, limit = found.pop()
+    if env_id is None:
+        raise ConfigError(
+            f"dataset {asked.dataset!r} does not say what to evaluate on: set env to a gymnasium id"
+        )
+    return env_id, limit

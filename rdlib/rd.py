@@ -1,0 +1,218 @@
+"""Plug-ins for any critic loss: Representation Distinction (RD) and DR3.
+
+RD (Ma et al., NeurIPS 2023) suppresses the neural tangent kernel of the critic between two actions at
+ONE state, only the critic's parameters φ being minimised over:
+
+    stage 1   min_φ |∇Q(s,a)ᵀ ∇Q(s,π(s))|            (s,a) in the data: policy-dataset inhibition
+    stage 2   min_φ |∇Q(s,π(s))ᵀ ∇Q(s,π_ood(s))|     once π(s) resembles a: policy-OOD inhibition
+
+The practical form takes penultimate features for gradients: for Q = wᵀφ + b the head's share of the
+kernel is φᵀφ̄ + 1. What the paper leaves open is a field of `RDConfig`; the book's "Deviations and open
+points" discusses each. DR3 (Kumar et al., ICLR 2022) goes through the same door.
+
+A plug-in returns a penalty for each critic, (A,E); the algorithm adds it to that critic's loss.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rdlib.engine import (
+    ConfigError,
+    Metrics,
+    Plugin,
+    adam,
+    descend,
+    frozen,
+    per_agent,
+    shared,
+)  # fmt: skip
+from rdlib.nets import Actor, Critic, Initialiser
+from rdlib.rng import Streams
+
+
+def check_choice(config: Any, field: str, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless the field's value is one of `choices`."""
+    if getattr(config, field) not in choices:
+        raise ConfigError(
+            f"{type(config).__name__}: {field} = {getattr(config, field)!r}, "
+            f"expected one of {', '.join(choices)}"
+        )
+
+
+@dataclass(frozen=True)
+class RDConfig:
+    """The open choices of RD, with this project's documented defaults."""
+
+    weight: float = 1e-3  # λ, on each critic's loss
+    stages: str = "both"  # "both", "first", "second"
+    switch: str = "smooth"  # "smooth": w(s) below; "hard": all states at once, by mean distance
+    sigma: float = 0.3  # σ of w(s) = exp(-|π(s)-a|² / (σ² dim A))
+    threshold: float = 0.1  # hard switch: stage 2 where the mean of |π(s)-a|² / dim A is below
+    kernel: str = "product"  # "product": φᵀφ̄, "cosine": norm-free
+    magnitude: str = "abs"  # |K|; "plain": K, "square": K²
+    stop_gradient: str = "none"  # features held constant: "none", "data" or "policy" side
+    ood: str = "learned"  # π_ood: "learned", or the controls "noise" (π + noise) and "uniform"
+    objective: str = "mean"  # a learned π_ood maximises the ensemble's "mean" or its "std"
+    margin: float = 0.25  # least |π_ood(s) - ·|² / dim A from both a and π(s)
+    push: float = 10.0  # weight of falling short of the margin, in units of mean |Q|
+    noise_std: float = 0.5  # of the control ood="noise"
+    ood_lr: float = 3e-4
+    ood_every: int = 2  # critic updates per update of π_ood
+    states: int = 128  # states of the minibatch the penalty is estimated on (0: all)
+
+    def __post_init__(self):
+        check_choice(self, "stages", ("both", "first", "second"))
+        check_choice(self, "switch", ("smooth", "hard"))
+        check_choice(self, "kernel", ("product", "cosine"))
+        check_choice(self, "magnitude", ("abs", "plain", "square"))
+        check_choice(self, "stop_gradient", ("none", "data", "policy"))
+        check_choice(self, "ood", ("learned", "noise", "uniform"))
+        check_choice(self, "objective", ("mean", "std"))
+        if self.ood_every < 1:
+            raise ConfigError(f"RDConfig: ood_every = {self.ood_every}, expected at least 1")
+        for field in ("weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"RDConfig: {field} = {getattr(self, field)}, expected >= 0")
+        if self.sigma <= 0:
+            raise ConfigError(f"RDConfig: sigma = {self.sigma}, expected > 0")
+
+
+@dataclass(frozen=True)
+class DR3Config:
+    """DR3's one coefficient."""
+
+    weight: float = 1e-3  # c0
+
+    def __post_init__(self):
+        if self.weight < 0:
+            raise ConfigError(f"DR3Config: weight = {self.weight}, expected >= 0")
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """|a - b|² / dim A: (A,B,U), (A,B,U) -> (A,B)."""
+    return (a - b).square().mean(-1)
+
+
+def similarity(first: Tensor, second: Tensor, config: RDConfig) -> Tensor:
+    """The penalised kernel of two feature tensors: (A,E,B,H), (A,E,B,H) -> (A,E,B)."""
+    if config.kernel == "cosine":
+        k = torch.cosine_similarity(first, second, dim=-1)
+    else:
+        k = (first * second).sum(-1)
+    return {"abs": k.abs, "plain": lambda: k, "square": k.square}[config.magnitude]()
+
+
+class RD(Plugin):
+    """Representation Distinction for A agents."""
+
+    def __init__(
+        self, configs: Sequence[RDConfig], streams: Streams, obs_dim: int, act_dim: int,
+        actor_width: int, actor_depth: int, batch_size: int, dtype: torch.dtype,
+    ):  # fmt: skip
+        super().__init__()
+        for field in RDConfig.__dataclass_fields__:
+            if field not in ("weight", "sigma", "threshold", "margin", "push"):
+                shared(configs, field)
+        self.config = c = configs[0]
+        self.act_dim, self.n = act_dim, min(c.states or batch_size, batch_size)
+        like = torch.empty((), dtype=dtype, device=streams.device)
+        self.weight, self.sigma, self.threshold, self.margin, self.push = (
+            per_agent(configs, field, like)
+            for field in ("weight", "sigma", "threshold", "margin", "push")
+        )
+        self.period = c.ood_every
+        self.actor: Actor | None = None
+        if c.stages != "first" and c.ood == "learned":
+            init = Initialiser(streams, "ood_actor", dtype)
+            self.actor = Actor(init, obs_dim, act_dim, actor_width, actor_depth)
+            self.optimizers = {"ood": adam(self.actor.parameters(), c.ood_lr)}
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """Only the control π_ood draw: (count,A,n,U)."""
+        shape, dtype = (self.n, self.act_dim), self.weight.dtype
+        if self.config.ood == "noise":
+            return {"rd_ood": streams.normal("rd_ood", step, count, shape, dtype)}
+        if self.config.ood == "uniform":
+            return {"rd_ood": 2 * streams.uniform("rd_ood", step, count, shape, dtype) - 1}
+        return {}
+
+    def switch(self, d: Tensor) -> Tensor:
+        """Weight w of stage 2 from the distance d = |π(s)-a|²/dim A: (A,n) -> (A,n) or (A,1)."""
+        if self.config.stages != "both":
+            return torch.full_like(d, float(self.config.stages == "second"))
+        if self.config.switch == "hard":
+            return (d.mean(-1, keepdim=True) < self.threshold).to(d.dtype)
+        return torch.exp(-d / self.sigma**2)
+
+    def ood_action(self, obs: Tensor, policy_action: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        """π_ood(s), detached: (A,n,U)."""
+        if self.actor is not None:
+            with torch.no_grad():
+                return self.actor(obs)
+        if self.config.ood == "noise":
+            return (policy_action + self.config.noise_std * noise["rd_ood"]).clamp(-1, 1)
+        return noise["rd_ood"]
+
+    def penalty(self, critic, batch, features, policy, next_action, noise, phase):
+        """λ [(1-w) K(a, π) + w K(π, π_ood)], mean over states: (A,E)."""
+        c, n = self.config, self.n
+        obs, act, f_data = batch.obs[:, :n], batch.act[:, :n], features[:, :, :n]
+        with torch.no_grad():
+            policy_action = policy(obs)  # (A,n,U)
+            d = distance(policy_action, act)
+            w = self.switch(d)[:, None]  # (A,1,n)
+        terms, metrics = [], {"rd_switch": w.mean((1, 2)), "policy_data_distance": d.mean(-1)}
+        if c.stages == "first":
+            f_policy = critic.features(obs, policy_action)  # (A,E,n,H)
+        else:
+            ood_action = self.ood_action(obs, policy_action, noise)
+            both = critic.features(
+                torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1)
+            )
+            f_policy, f_ood = both.chunk(2, 2)  # one pass through the critics for both actions
+            k_ood = similarity(f_policy, f_ood, c)  # (A,E,n)
+            terms.append(w * k_ood)
+            metrics["rd_kernel_policy_ood"] = k_ood.detach().mean((1, 2))
+        if c.stages != "second":
+            if c.stop_gradient == "data":
+                f_data = f_data.detach()
+            elif c.stop_gradient == "policy":
+                f_policy = f_policy.detach()
+            k_data = similarity(f_data, f_policy, c)
+            terms.append((1 - w) * k_data)
+            metrics["rd_kernel_data_policy"] = k_data.detach().mean((1, 2))
+        if self.actor is not None and phase % c.ood_every == 0:
+            metrics |= self.update_ood(critic, obs, act, policy_action)
+        return self.weight * torch.stack(terms).sum(0).mean(-1), metrics
+
+    def update_ood(self, critic: Critic, obs: Tensor, act: Tensor, policy_action: Tensor) -> Metrics:
+        """One step of π_ood: high value (or high disagreement), at least a margin from a and π(s)."""
+        assert self.actor is not None
+        ood_action = self.actor(obs)
+        with frozen(critic):
+            q = critic(obs, ood_action)[0]  # (A,E,n)
+            goal = q.mean(1) if self.config.objective == "mean" else q.std(1, correction=0)
+            scale = goal.detach().abs().mean(-1, keepdim=True).clamp(min=1e-6)
+            short = (self.margin - distance(ood_action, act)).relu()
+            short = short + (self.margin - distance(ood_action, policy_action)).relu()
+            loss = (self.push * short - goal / scale).mean(-1)
+            descend(self.optimizers["ood"], loss)
+        return {"ood_loss": loss, "ood_margin_shortfall": short.mean(-1)}
+
+
+class DR3(Plugin):
+    """DR3: c0 φ(s,a)ᵀφ(s',a'), the two ends of one backup, gradients into both."""
+
+    def __init__(self, configs: Sequence[DR3Config], like: Tensor):
+        super().__init__()
+        self.weight = per_agent(configs, "weight", like)
+
+    def penalty(self, critic, batch, features, policy, next_action, noise, phase):
+        """c0 φ(s,a)ᵀφ(s',a') where the episode goes on, mean over the minibatch: (A,E)."""
+        following = critic.features(batch.next_obs, next_action)
+        k = (features * following).sum(-1) * batch.mask[:, None]  # (A,E,B)
+        return self.weight * k.mean(-1), {"dr3_kernel": k.detach().mean((1, 2))}

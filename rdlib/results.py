@@ -1,0 +1,204 @@
+"""One record per run: what was run, on what, and every raw return. Results are data.
+
+A run is one agent: the seed is the replication unit, also when a batch trained many together. Records
+are JSON, written whole or not at all, and read strictly: nothing is parsed from a file's name, nothing
+is skipped.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdlib.checkpoint import write_atomically
+
+SCHEMA = 1
+PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read, or a set of records that has a hole or a double."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One agent's run. `evaluations` holds, per evaluation, the step, the raw returns and lengths of its
+    episodes, and the diagnostics and training metrics of that moment (None where not finite)."""
+
+    algo: str
+    dataset: str
+    dataset_source: str
+    dataset_digest: str
+    dataset_size: int  # transitions
+    env_id: str
+    seed: int
+    scale: str
+    steps: int  # gradient updates asked for
+    config: dict[str, Any]
+    plugin: dict[str, Any] | None
+    config_hash: str
+    status: str  # "finished" or "diverged"
+    stopped_at: int  # gradient updates done
+    last_k: int  # evaluations that the last-iterate score averages, fixed in advance
+    reference: list[float] | None  # D4RL's (min, max) return, None where there is none
+    evaluations: list[dict[str, Any]]
+    versions: dict[str, str]
+    device: str
+    matmul: str  # which float32 matrix product ran
+    commit: str | None  # of the code, "+" appended if the tree had changes
+    started: str  # ISO 8601, UTC
+    seconds: float  # wall time of the whole batch, resumed parts added up
+    agents: int  # trained together
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str]:
+        """What makes two records the same run."""
+        return self.algo, self.dataset, self.dataset_digest, self.seed, self.config_hash
+
+    @property
+    def file_name(self) -> str:
+        """A name that no other run shares."""
+        return f"record-{fingerprint(list(self.key))[:16]}.json"
+
+    def steps_evaluated(self) -> np.ndarray:
+        """Gradient updates at each evaluation: (n,)."""
+        return np.array([e["step"] for e in self.evaluations])
+
+    def scores(self) -> np.ndarray:
+        """Mean normalised score (raw return where D4RL gives no reference) per evaluation: (n,)."""
+        returns = np.array([np.mean(e["returns"]) for e in self.evaluations])
+        if self.reference is None:
+            return returns
+        low, high = self.reference
+        return 100 * (returns - low) / (high - low)
+
+    def last_score(self) -> float:
+        """Mean over the last `last_k` evaluations; NaN for a diverged run."""
+        return float(self.scores()[-self.last_k :].mean()) if self.status == "finished" else math.nan
+
+    def best_score(self) -> float:
+        """Best single evaluation: optimistic, shown only beside the last."""
+        return float(self.scores().max())
+
+
+def fingerprint(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN: None stands for it."""
+    return float(value) if math.isfinite(value) else None
+
+
+def provenance() -> dict[str, Any]:
+    """The versions and commit that a record carries."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        call = ["git", "-C", str(here), *arguments]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def save_record(record: Record, folder: Path) -> Path:
+    """Write `record` into `folder`; returns its path. Raises CheckpointError."""
+    path = folder / record.file_name
+    text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False)
+    write_atomically(path, text.encode())
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """Read one record strictly. Raises RecordError naming the file and the field."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: not a readable record: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordError(f"{path}: holds a {type(content).__name__}, expected one record")
+    if content.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: schema {content.get('schema')!r}, this version reads {SCHEMA}")
+    expected = {f.name: f.type for f in dataclasses.fields(Record)}
+    for name in expected.keys() - content.keys():
+        raise RecordError(f"{path}: field {name!r} is missing")
+    for name in content.keys() - expected.keys():
+        raise RecordError(f"{path}: field {name!r} is unknown")
+    for name, kind in expected.items():
+        if not isinstance(content[name], _plain(kind)) or isinstance(content[name], bool):
+            raise RecordError(f"{path}: field {name!r} = {content[name]!r}, expected {kind}")
+    record = Record(**content)
+    if record.status not in ("finished", "diverged"):
+        raise RecordError(f"{path}: status {record.status!r}, expected finished or diverged")
+    steps = [int(e.get("step", -1)) for e in record.evaluations]
+    empty = any(not e.get("returns") for e in record.evaluations)
+    if not steps or steps[0] < 0 or empty or steps != sorted(set(steps)):
+        raise RecordError(f"{path}: evaluations need increasing steps with returns, found {steps}")
+    return record
+
+
+def _plain(kind: Any) -> tuple[type, ...]:
+    """The runtime types of a field's annotation (`float` takes an int, as JSON may write one)."""
+    options = getattr(kind, "__args__", None) if "|" in str(kind) else None
+    found: list[type] = []
+    for option in options or (kind,):
+        origin = getattr(option, "__origin__", option)
+        found += [int, float] if origin is float else [origin]
+    return tuple(found)
+
+
+def load_records(folder: Path) -> list[Record]:
+    """Every record below `folder`. Raises RecordError if there is none, one cannot be read, or one
+    run appears twice."""
+    paths = sorted(folder.rglob("record-*.json"))
+    if not paths:
+        raise RecordError(f"{folder}: no records")
+    return without_doubles((p, load_record(p)) for p in paths)
+
+
+def without_doubles(found: Iterable[tuple[Path, Record]]) -> list[Record]:
+    """The records, or RecordError naming the two files of a doubled run."""
+    seen: dict[tuple, Path] = {}
+    records = []
+    for path, record in found:
+        if record.key in seen:
+            raise RecordError(f"{path} and {seen[record.key]} record the same run: {record.key}")
+        seen[record.key] = path
+        records.append(record)
+    return records
+
+
+def as_row(record: Record) -> Mapping[str, Any]:
+    """The one-line summary that tables are made of."""
+    return {
+        "algo": record.algo, "dataset": record.dataset, "seed": record.seed, "scale": record.scale,
+        "steps": record.stopped_at, "status": record.status, "last": record.last_score(),
+        "best": record.best_score(), "device": record.device,
+    }  # fmt: skip

@@ -1,0 +1,399 @@
+"""The only training loop: update, watch, evaluate, checkpoint, resume.
+
+    run = rdlib.train(TrainConfig(algo="td3n_rd", dataset="hopper-medium", seeds=(0, 1, 2)))
+
+A killed run resumes from its last checkpoint and ends in the weights and returns of an uninterrupted
+one: random numbers are functions of the step, and a checkpoint holds all else that training changes.
+"""
+
+import dataclasses
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from rdlib import algos, kernel, matmul
+from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
+from rdlib.data import catalog
+from rdlib.data.dataset import DataError
+from rdlib.data.transitions import Normaliser, Transitions
+from rdlib.engine import Algorithm, Engine
+from rdlib.evaluate import Evaluator
+from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
+from rdlib.results import Record, fingerprint, finite, load_record, provenance, save_record
+from rdlib.rng import Streams
+
+UPDATES_PER_CALL = 50
+DIAGNOSTIC_BATCH = 256  # states of each agent's data that diagnostics are taken on, the same always
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what was asked and planned, the records, and the trained agents."""
+
+    plan: Plan
+    records: list[Record]
+    algorithm: Algorithm
+    normaliser: Normaliser
+
+
+def train(asked: TrainConfig, progress: bool | None = None) -> Run:
+    """Train (or resume, or find finished) the agents that `asked` describes.
+
+    `progress`: show a bar; None: only on a terminal. Raises ConfigError, DataError, CheckpointError
+    before anything is written where the request cannot be met; KeyboardInterrupt after saving a
+    checkpoint when interrupted.
+    """
+    plan = make_plan(asked)
+    trainer = Trainer(plan)
+    with folder_lock(plan.out):
+        records = trainer.run(progress)
+    return Run(plan, records, trainer.algorithm, trainer.normaliser)
+
+
+class Trainer:
+    """The state of one run and its loop."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        device, dtype = plan.device, DTYPES[plan.asked.dtype]
+        agents, data = plan.agents, [a.dataset for a in plan.agents]
+        self.seeds = [a.seed for a in agents]
+        self.streams = Streams(self.seeds, device)
+        self.evaluator = Evaluator(
+            plan.env_id, self.seeds, plan.asked.episodes, plan.max_episode_steps
+        )
+        env, first = self.evaluator.env, data[0]
+        if (env.obs_dim, env.act_dim) != (first.obs_dim, first.act_dim):
+            raise DataError(
+                f"{first.name} has observations of {first.obs_dim} and actions of {first.act_dim}; "
+                f"{plan.env_id} has {env.obs_dim} and {env.act_dim}"
+            )
+        standardise = getattr(agents[0].config, "normalize_states", False)
+        limits = (env.act_low, env.act_high)
+        self.normaliser = Normaliser(data, limits, standardise, [1.0] * len(data), dtype).to(device)
+        transitions = Transitions(data, self.normaliser)
+        self.algorithm = algos.build(
+            plan.recipe, [a.config for a in agents], [a.plugin for a in agents], self.streams,
+            first.obs_dim, first.act_dim, dtype,
+        )  # fmt: skip
+        self.engine = Engine(self.algorithm, self.streams, transitions.sizes, transitions.gather)
+        rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
+        self.diagnostic_batch = transitions.gather(rows[0])
+
+        self.step = 0
+        self.alive = np.ones(len(agents), dtype=bool)
+        self.stopped_at = np.full(len(agents), plan.steps)
+        self.evaluations: list[list[dict[str, Any]]] = [[] for _ in agents]
+        self.sums: dict[str, Tensor] = {}  # of training metrics since the last evaluation, (A,)
+        self.weights: dict[str, int] = {}
+        self.seconds = 0.0
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self.matmul = ""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where this run's state is kept."""
+        return self.plan.out / "checkpoint.safetensors"
+
+    def run(self, progress: bool | None) -> list[Record]:
+        """From wherever the run stands to its records."""
+        if self.checkpoint.exists():
+            self._load()
+            if self.step >= self.plan.steps or not self.alive.any():
+                return self._finished()
+        else:
+            self.matmul = matmul.choose(self.plan.device)
+            self._refuse_foreign_folder()
+            self._save()
+        began, saved = time.monotonic(), time.monotonic()
+        disable = None if progress is None else not progress
+        bar = tqdm(
+            total=self.plan.steps, initial=self.step, unit="update", desc=self.plan.asked.algo,
+            disable=disable, mininterval=1.0,
+        )  # fmt: skip
+        with bar, _interruptions() as interrupted:
+            while True:
+                if self._due():
+                    self._evaluate()
+                    bar.set_postfix_str(self._score_now(), refresh=False)
+                if self.step >= self.plan.steps or not self.alive.any():
+                    break
+                count = min(UPDATES_PER_CALL, self._next_evaluation() - self.step)
+                self._updates(count)
+                bar.update(count)
+                now = time.monotonic()
+                if interrupted.raised or now - saved > CHECKPOINT_SECONDS:
+                    self.seconds, began, saved = self.seconds + now - began, now, now
+                    self._save()
+                if interrupted.raised:
+                    raise KeyboardInterrupt(
+                        f"stopped at update {self.step}; the same command resumes from there"
+                    )
+        self.seconds += time.monotonic() - began
+        self._save()
+        self.evaluator.close()
+        return self._finished()
+
+    def _finished(self) -> list[Record]:
+        """The records of a run that is over, written where they are not yet."""
+        records = []
+        for record in self._records():
+            path = self.plan.out / record.file_name
+            if not path.exists():
+                save_record(record, self.plan.out)
+            records.append(load_record(path))
+        return records
+
+    def _next_evaluation(self) -> int:
+        every = self.plan.eval_every
+        return min((self.step // every + 1) * every, self.plan.steps)
+
+    def _due(self) -> bool:
+        """Evaluations fall on step 0, every eval_every and the end; a resumed run repeats none."""
+        on_time = self.step % self.plan.eval_every == 0 or self.step >= self.plan.steps
+        done = any(e and e[-1]["step"] == self.step for e in self.evaluations)
+        return on_time and not done and bool(self.alive.any())
+
+    def _updates(self, count: int) -> None:
+        means = self.engine.run(self.step, count)
+        self.step += count
+        for name, mean in means.items():
+            self.sums[name] = self.sums.get(name, torch.zeros_like(mean)) + count * mean
+            self.weights[name] = self.weights.get(name, 0) + count
+        sound = torch.stack([m.isfinite() for m in means.values()]).all(0).cpu().numpy()
+        for i in np.flatnonzero(self.alive & ~sound):
+            agent = self.plan.agents[i]
+            tqdm.write(
+                f"{self.plan.asked.algo} on {agent.dataset.name}, seed {agent.seed}: a loss is not "
+                f"finite at update {self.step}; this agent stops, the others go on"
+            )
+            self.stopped_at[i] = self.step
+        self.alive &= sound
+
+    def _evaluate(self) -> None:
+        result = self.evaluator.run(self.algorithm.act, self.normaliser, self.alive)
+        diagnostics = self._diagnose()
+        trained = {k: v / self.weights[k] for k, v in self.sums.items()}
+        self.sums, self.weights = {}, {}
+        host = {
+            group: {k: v.tolist() for k, v in values.items()}
+            for group, values in (("diagnostics", diagnostics), ("training", trained))
+        }
+        for i in np.flatnonzero(self.alive):
+            row: dict[str, Any] = {"step": self.step}
+            row["returns"] = result.returns[i].tolist()
+            row["lengths"] = result.lengths[i].tolist()
+            for group, values in host.items():
+                row[group] = {name: finite(value[i]) for name, value in values.items()}
+            self.evaluations[i].append(row)
+
+    def _diagnose(self) -> dict[str, Tensor]:
+        """Kernel diagnostics of algorithms with a critic, (A,) each."""
+        critic = getattr(self.algorithm, "critic", None)
+        obs, act = self.diagnostic_batch.obs, self.diagnostic_batch.act
+        with torch.no_grad():
+            policy_act = self.algorithm.act(obs)
+            if critic is None:
+                return {"policy_data_distance": (policy_act - act).square().mean((1, 2))}
+            ood = getattr(self.algorithm.plugin, "actor", None)
+            return kernel.diagnose(critic, obs, act, policy_act, ood(obs) if ood else None)
+
+    def _score_now(self) -> str:
+        scores = [
+            float(np.mean(e[-1]["returns"]))
+            for e, alive in zip(self.evaluations, self.alive, strict=True)
+            if alive
+        ]
+        reference = self._reference()
+        if reference is None:
+            return f"return {np.mean(scores):.1f}"
+        low, high = reference
+        return f"score {100 * (np.mean(scores) - low) / (high - low):.1f}"
+
+    def _reference(self) -> list[float] | None:
+        try:
+            return list(catalog.REFERENCE_SCORES[catalog.environment_of(self.plan.env_id)])
+        except DataError:
+            return None
+
+    # Saving and loading ---------------------------------------------------------------------
+
+    def _note(self) -> dict[str, Any]:
+        return {
+            "fingerprint": self.plan.fingerprint,
+            "step": self.step,
+            "alive": self.alive.tolist(),
+            "stopped_at": self.stopped_at.tolist(),
+            "evaluations": self.evaluations,
+            "weights": self.weights,
+            "seconds": self.seconds,
+            "started": self.started,
+            "matmul": self.matmul,
+            "policy": _policy_note(self.plan),
+        }
+
+    def _save(self) -> None:
+        tensors = {
+            **self.algorithm.tensors(),
+            **{f"norm/{k}": v for k, v in self.normaliser.state_dict().items()},
+            **{f"sums/{k}": v for k, v in self.sums.items()},
+        }
+        save_checkpoint(self.checkpoint, tensors, self._note())
+
+    def _load(self) -> None:
+        tensors, note = load_checkpoint(self.checkpoint, str(self.plan.device))
+        if note["fingerprint"] != self.plan.fingerprint:
+            raise CheckpointError(
+                f"{self.plan.out} holds another run ({_describe(note['policy'])}); choose another out "
+                "folder, or delete this one to start anew"
+            )
+        try:
+            self.algorithm.load_tensors(tensors)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{self.checkpoint} does not fit this run: {error}") from error
+        self.step, self.seconds = note["step"], note["seconds"]
+        self.alive, self.stopped_at = np.array(note["alive"]), np.array(note["stopped_at"])
+        self.evaluations, self.weights = note["evaluations"], note["weights"]
+        self.started = note["started"]
+        self.sums = {k.removeprefix("sums/"): v for k, v in tensors.items() if k.startswith("sums/")}
+        # Another matrix product would round differently: keep the one that the run began with.
+        self.matmul = matmul.use(note["matmul"])
+
+    def _refuse_foreign_folder(self) -> None:
+        """Records without their checkpoint: of a run that we could not tell from this one."""
+        found = next(self.plan.out.glob("record-*.json"), None)
+        if found:
+            raise CheckpointError(f"{self.plan.out} already holds {found.name}; choose another out")
+
+    def _records(self) -> Iterator[Record]:
+        plan = self.plan
+        for i, agent in enumerate(plan.agents):
+            identity = agent.identity(plan)
+            yield Record(
+                algo=plan.recipe.name,
+                dataset=agent.dataset.name,
+                dataset_source=agent.dataset.source,
+                dataset_digest=agent.dataset.digest,
+                dataset_size=len(agent.dataset),
+                env_id=plan.env_id,
+                seed=agent.seed,
+                scale=plan.scale,
+                steps=plan.steps,
+                config=identity["config"],
+                plugin=identity["plugin"],
+                config_hash=fingerprint(identity),
+                status="finished" if self.alive[i] else "diverged",
+                stopped_at=int(self.stopped_at[i]),
+                last_k=plan.asked.last_k,
+                reference=self._reference(),
+                evaluations=self.evaluations[i],
+                device=_device_name(plan.device),
+                matmul=self.matmul,
+                started=self.started,
+                seconds=round(self.seconds, 2),
+                agents=len(plan.agents),
+                **provenance(),
+            )
+
+
+@contextmanager
+def _interruptions() -> Iterator["_Flag"]:
+    """A flag that Ctrl-C raises, so that a run stops between two updates and not inside one. A second
+    Ctrl-C interrupts at once. Only the main thread may handle signals; elsewhere nothing changes."""
+    flag = _Flag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if flag.raised:
+            raise KeyboardInterrupt
+        flag.raised = True
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@dataclass
+class _Flag:
+    raised: bool = False
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+# The trained policy without its data -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a checkpoint holds for use: the agents and their normaliser."""
+
+    algorithm: Algorithm
+    normaliser: Normaliser
+    env_id: str
+    max_episode_steps: int | None
+    seeds: list[int]
+    datasets: list[str]
+    step: int
+
+
+def _policy_note(plan: Plan) -> dict[str, Any]:
+    return {
+        "algo": plan.recipe.name,
+        "configs": [dataclasses.asdict(a.config) for a in plan.agents],
+        "plugins": [a.plugin and dataclasses.asdict(a.plugin) for a in plan.agents],
+        "seeds": [a.seed for a in plan.agents],
+        "datasets": [a.dataset.name for a in plan.agents],
+        "env_id": plan.env_id,
+        "max_episode_steps": plan.max_episode_steps,
+        "dtype": plan.asked.dtype,
+    }
+
+
+def _describe(note: dict[str, Any]) -> str:
+    datasets, seeds = sorted(set(note["datasets"])), sorted(set(note["seeds"]))
+    return f"{note['algo']} on {', '.join(datasets)}, seeds {seeds}, or other settings"
+
+
+def load_policy(out: Path, device: torch.device | str = "cpu") -> Policy:
+    """The agents of the run in folder `out`. Raises CheckpointError."""
+    path = out / "checkpoint.safetensors"
+    tensors, note = load_checkpoint(path, str(device))
+    about, norm = note["policy"], {}
+    for name in [name for name in tensors if name.startswith("norm/")]:
+        norm[name.removeprefix("norm/")] = tensors.pop(name)
+    recipe = algos.find(about["algo"])
+    plugins = [p and recipe.plugin_config(p) for p in about["plugins"]]
+    algorithm = algos.build(
+        recipe, [recipe.config(c) for c in about["configs"]], plugins,
+        Streams(about["seeds"], device), norm["obs_mean"].shape[-1], norm["act_half"].shape[-1],
+        DTYPES[about["dtype"]],
+    )  # fmt: skip
+    try:
+        algorithm.load_tensors(tensors)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not fit this version of {recipe.name}: {error}") from error
+    return Policy(
+        algorithm, Normaliser.restore(norm), about["env_id"], about["max_episode_steps"],
+        about["seeds"], about["datasets"], note["step"],
+    )  # fmt: skip
