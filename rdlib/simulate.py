@@ -108,7 +108,7 @@ class BatchedEnv:
         """One step of every environment (or only those of the boolean mask `active` (n,)).
 
         actions (n, U). Returns observations (n, O), rewards (n,), terminated (n,), truncated (n,);
-        rows of inactive environments hold their last values.
+        observations of inactive environments hold, and their rewards mean nothing.
         """
         if actions.shape != (self.n, self.act_dim):
             raise SimulationError(

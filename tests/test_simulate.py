@@ -88,6 +88,44 @@ def test_a_time_limit_cuts_episodes_as_gymnasiums_does(env_id):
     assert ends["terminated"] and set(ends["truncated"]) == {25}
 
 
+def neighbours(*limits: float) -> list[float]:
+    return [y for x in limits for y in (np.nextafter(x, -np.inf), x, np.nextafter(x, np.inf))]
+
+
+def states(nq: int, nv: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Healthy and unhealthy states: at random, and on both sides of each limit alone."""
+    rng = np.random.default_rng(0)
+    limits = [(z, 0.0) for z in neighbours(0.7, 0.8, 2.0)]
+    limits += [(1.2, angle) for angle in neighbours(-1.0, -0.2, 0.2, 1.0)]
+    for z, angle in limits:
+        yield np.array([0.0, z, angle, *rng.uniform(-0.1, 0.1, nq - 3)]), rng.uniform(-1, 1, nv)
+    for velocity in neighbours(-100, 100):
+        yield np.array([0.0, 1.2, *np.zeros(nq - 2)]), np.array([*np.zeros(nv - 1), velocity])
+    for size in (5, 15, 150):  # velocities are observed clipped at 10
+        for angles in (0.25, 1.2):
+            for _ in range(10):
+                qpos = rng.uniform(-angles, angles, nq)
+                qpos[1] = rng.uniform(0.75, 2.1)
+                yield qpos, rng.uniform(-size, size, nv)
+
+
+@pytest.mark.parametrize("env_id", NATIVE)
+def test_any_state_is_observed_and_judged_healthy_as_gymnasium_does(env_id):
+    """States put in place, since episodes from a reset fall over long before they reach most limits
+    (a Hopper by its angle, never by its height)."""
+    with both(env_id, 1) as (ours, (theirs,)):
+        assert isinstance(ours, PlanarEnv)
+        healthy = []
+        for qpos, qvel in states(ours.model.nq, ours.model.nv):
+            theirs.unwrapped.set_state(qpos, qvel)
+            ours._qpos[0], ours._qvel[0] = qpos, qvel
+            obs, _, fallen = ours._outcome(np.zeros((1, ours.act_dim), dtype=np.float32))
+            np.testing.assert_array_equal(obs[0], theirs.unwrapped._get_obs())
+            healthy.append(getattr(theirs.unwrapped, "is_healthy", True))
+            assert fallen[0] != healthy[-1], (qpos, qvel)
+    assert len(set(healthy)) == (1 if "Cheetah" in env_id else 2)
+
+
 def test_environments_of_gymnasium_itself_equal_gymnasiums():
     with both("AdroitHandDoor-v1", 2, limit=12) as (ours, theirs):
         assert isinstance(ours, GymnasiumEnv) and (ours.obs_dim, ours.act_dim) == (39, 28)
