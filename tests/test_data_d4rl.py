@@ -340,7 +340,9 @@ def test_a_file_that_changed_on_the_server_is_fetched_whole(server, tmp_path):
         d4rl.download(NAME, cache)
     server.etag = '"two"'
     server.body = write(tmp_path / "newer", **steps(2000, seed=1)).read_bytes()
+    before = len(server.ranges)
     assert d4rl.download(NAME, cache).read_bytes() == server.body
+    assert len(server.ranges) == before + 1
 
 
 def test_leftovers_of_a_killed_download(server, tmp_path):
@@ -358,10 +360,16 @@ def test_two_at_once_fetch_once(server, tmp_path):
     assert paths[0] == paths[1] and len(server.ranges) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>gateway</html>", d4rl.HDF5_SIGNATURE + b"\0" * 500])
-def test_a_corrupt_file_is_refused_and_not_kept(server, tmp_path, body):
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"<html>gateway</html>", "starts with b'<html>ga'"),
+        (d4rl.HDF5_SIGNATURE + b"\0" * 500, "cannot be opened"),
+    ],
+)
+def test_a_corrupt_file_is_refused_and_not_kept(server, tmp_path, body, problem):
     server.body = body
-    with pytest.raises(DataError, match=r"corrupt.*hopper-medium"):
+    with pytest.raises(DataError, match=rf"corrupt.*{problem}.*hopper-medium"):
         d4rl.download(NAME, tmp_path / "cache")
     assert left(tmp_path / "cache") == []
 

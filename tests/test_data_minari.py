@@ -1,7 +1,15 @@
 """Minari datasets: what is written is read, by us and by Minari; the flat cache never lies."""
 
+import hashlib
+import json
 import os
+import re
 import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +97,9 @@ def test_the_flat_copy_is_used_only_while_it_is_true(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(minari, "_read_episodes", None)  # must not be needed
-        assert read_minari(ID, tmp_path).digest == first.digest
+        with monkeypatch.context() as same_time:
+            same_time.setattr(minari, "_sha256", None)  # nor the hash of the file
+            assert read_minari(ID, tmp_path).digest == first.digest
         shutil.copytree(tmp_path / ID, tmp_path / "copy" / ID, copy_function=shutil.copy)
         os.utime(tmp_path / "copy" / ID / "data" / minari.MAIN_FILE, ns=(1, 1))  # another time
         assert read_minari(ID, tmp_path / "copy").digest == first.digest
@@ -138,12 +148,36 @@ def test_writing_is_all_or_nothing(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rd"]
 
 
+def test_a_full_disk_and_a_bad_folder_are_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write to .*file while writing rd/hopper/tiny-v0"):
+        write(tmp_path / "file", episodes([3]))
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(DataError, match=r"disk full while writing rd/hopper/tiny-v0"):
+        write(tmp_path / "full", episodes([3]))
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path):
+    for name, age in (("old", 2 * 24 * 3600), ("running", 0)):
+        (tmp_path / ".staging" / name / "data").mkdir(parents=True)
+        then = time.time() - age
+        os.utime(tmp_path / ".staging" / name, (then, then))
+    write(tmp_path, episodes([3]))
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["running"]
+
+
 @pytest.mark.parametrize(
     ("replace", "message"),
     [
         ({"observations": np.zeros((4, 11))}, r"episode 0: 'observations' has 4 rows for 4 steps"),
         ({"observations": np.zeros((5, 7))}, r"'observations' have shape \(7,\); Hopper-v5 has"),
         ({"actions": np.zeros((3, 3))}, r"'actions' has 3 rows and 'rewards' has 4"),
+        ({"rewards": np.full(4, 1e300)}, r"'rewards' row 0 holds 1e\+300.*finite in float32"),
         ({"actions": np.full((4, 3), np.nan)}, r"episode 0: 'actions' row 0 holds nan"),
         ({"observations": {"goal": np.zeros((5, 2))}}, r"'observations' is a dict.*goal"),
         ({"rewards": np.array(["a"] * 4)}, r"'rewards' holds <U1.*numbers"),
@@ -222,3 +256,97 @@ def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"Network is unreachable\).*hopper-medium, door-human"):
         read_minari("mujoco/hopper/medium-v0", tmp_path)
     assert "MINARI_DATASETS_PATH" not in os.environ
+
+
+# ---- Minari's own download, from a server on loopback that speaks the Hugging Face hub's protocol
+
+FETCH = """
+import sys
+from rdlib.data import load
+data = load("mirror/hopper/tiny-v0", root=sys.argv[1])
+print(data.digest, data.source)
+"""
+
+
+def test_minari_s_own_download_over_loopback(tmp_path):
+    """In a process of its own: the hub's client reads its endpoint when it is imported."""
+    server_root, root = tmp_path / "server", tmp_path / "local"
+    write(server_root, episodes([5, 6]), "mirror/hopper/tiny-v0")
+    expected = read_minari("mirror/hopper/tiny-v0", server_root).digest
+    repository = server_root / "mirror"
+    (repository / "namespace_metadata.json").write_text(
+        json.dumps({"namespaces": ["mirror/hopper"], "datasets": ["mirror/hopper/tiny-v0"]})
+    )
+    files = {
+        path.relative_to(repository).as_posix(): path.read_bytes()
+        for path in repository.rglob("*")
+        if path.is_file() and path.name != minari.FLAT_FILE
+    }
+    commit, asked = "c" * 40, []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            asked.append(path)
+            about = {"id": "org/mirror", "sha": commit, "private": False, "tags": []}
+            about |= {"siblings": [{"rfilename": name} for name in files]}
+            if path == "/api/datasets":
+                self.answer(json.dumps([about]).encode())
+            elif path.startswith("/api/datasets/org/mirror/tree/"):
+                tree = [
+                    {"type": "file", "path": n, "size": len(b), "oid": "0" * 40}
+                    for n, b in files.items()
+                ]
+                self.answer(json.dumps(tree).encode())
+            elif path.startswith("/api/datasets/org/mirror"):
+                self.answer(json.dumps(about).encode())
+            elif found := re.fullmatch(r"/datasets/org/mirror/resolve/\w+/(.+)", path):
+                self.answer(files.get(found[1]))
+            else:
+                self.answer(None)
+
+        def answer(self, body: bytes | None) -> None:
+            self.send_response(200 if body is not None else 404)
+            body = body or b""
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{http.server_port}",
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MINARI_REMOTE": "hf://org",
+        "no_proxy": "127.0.0.1",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, str(root)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == [expected, "minari"]
+    assert any(path.endswith("/hopper/tiny-v0/data/main_data.hdf5") for path in asked)
+    assert [path.name for path in root.iterdir()] == ["mirror"]  # no staging is left
+    assert (root / "mirror/hopper/namespace_metadata.json").exists()

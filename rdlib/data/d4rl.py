@@ -8,7 +8,6 @@ d4rl/infos.py.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import http.client
 import os
@@ -32,6 +31,7 @@ from rdlib.data.dataset import (
     as_flags,
     as_float32,
     cache_root,
+    disk_error,
     same_length,
 )
 
@@ -67,9 +67,7 @@ FAMILIES = {
 
 
 def parse_name(name: str) -> tuple[str, str] | None:
-    """(environment, quality) of a D4RL dataset name such as `hopper-medium-replay-v2`; None for any
-    other text.
-    """
+    """(environment, quality) of a D4RL name such as `hopper-medium-v2`; None for other text."""
     match = re.fullmatch(r"([a-z0-9]+)-([a-z-]+)-(v\d+)", name)
     family = FAMILIES.get(match[1]) if match else None
     if (
@@ -90,9 +88,7 @@ def dataset_names() -> list[str]:
 
 
 def url_path(name: str) -> str:
-    """Where D4RL keeps dataset `name` below its base address:
-    gym_mujoco_v2/hopper_medium-v2.hdf5.
-    """
+    """D4RL's path to `name` below its base address, e.g. gym_mujoco_v2/hopper_medium-v2.hdf5."""
     parsed = parse_name(name)
     if parsed is None:
         raise DataError(
@@ -210,9 +206,7 @@ def read_hdf5(
 
 
 def _array(file: Any, key: str, where: str) -> Any:
-    """Dataset `key` of an open HDF5 file, as float32 when it holds numbers (converted in pieces, to
-    save memory).
-    """
+    """Array `key` of an open file, as float32 where it holds numbers (converted in pieces)."""
     import h5py
 
     if key not in file:
@@ -250,8 +244,7 @@ def _column(file: Any, key: str, where: str) -> Any:
 
 
 def _cut_by_counting(terminal: Bool, horizon: int) -> Bool:
-    """Rows that D4RL drops in files without `timeouts`, where its step counter reaches `horizon -
-    1`, (T-1,).
+    """Rows that D4RL drops in files without `timeouts`, by counting up to `horizon`, (T-1,).
 
     D4RL sets the counter to 0 on a terminal row and *then* adds one, so the episode after a
     terminal starts at 1 and is cut one step early. That is a slip, but it is what every published
@@ -295,8 +288,7 @@ def download(
     sha256: str | None = None,
     timeout: float = 30.0,
 ) -> Path:
-    """Path of D4RL file `name` (such as hopper-medium-v2) in `cache`, fetched first if it is not
-    there.
+    """Path of D4RL file `name` (hopper-medium-v2) in `cache`, fetched first if it is not there.
 
     cache: a folder (default: d4rl/ below `cache_root()`). base_url: default $RDLIB_D4RL_URL, or
     D4RL's public server.
@@ -324,22 +316,12 @@ def download(
             _sidecar(target).write_text(f"{digest}  {target.name}\n")
             os.replace(part, target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"disk full while downloading {name} to {folder}; free some space and run again "
-                "(what arrived is kept), "
-                "or point RDLIB_CACHE at another disk"
-            ) from error
-        raise DataError(
-            f"cannot write to {folder} ({error}); point RDLIB_CACHE at a folder you may write to"
-        ) from error
+        raise disk_error(f"downloading {name} (what arrived is kept)", folder, error) from error
     return target
 
 
 def _fetch(url: str, part: Path, timeout: float) -> None:
-    """Bring `url` into `part`, continuing what is there. Retries while requests bring bytes;
-    DataError otherwise.
-    """
+    """Bring `url` into `part`, continuing what is there, for as long as requests bring bytes."""
     idle, reason = 0, "the connection broke"
     while idle < ATTEMPTS:
         before = part.stat().st_size if part.exists() else 0
@@ -347,9 +329,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
             total = _request(url, part, before, timeout)
         except urllib.error.HTTPError as error:
             error.close()
-            if (
-                error.code == 416
-            ):  # nothing after our offset: complete, or a leftover of another file
+            if error.code == 416:  # nothing after our offset: complete, or another file's
                 if error.headers.get("Content-Range", "").removeprefix("bytes */") == str(before):
                     return
                 part.unlink(missing_ok=True)
@@ -389,9 +369,7 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
 
 
 def _request(url: str, part: Path, offset: int, timeout: float) -> int | None:
-    """One request, appended to `part` from `offset` when the server goes along. Returns the full
-    size, if told.
-    """
+    """One request, appended to `part` if the server goes along. Returns the full size, if told."""
     tag_file = part.with_name(part.name + ".etag")
     request = urllib.request.Request(
         url, headers={"Accept-Encoding": "identity", "User-Agent": "rdlib"}
@@ -433,9 +411,7 @@ def _request(url: str, part: Path, offset: int, timeout: float) -> int | None:
 
 
 def _check_fetched(url: str, part: Path, sha256: str | None) -> str:
-    """The sha256 of a complete download that is the expected one and an HDF5 file; otherwise it is
-    removed.
-    """
+    """The sha256 of a finished download that is sound; one that is not is removed."""
     import h5py
 
     digest = _sha256(part)
@@ -494,9 +470,7 @@ def _instead() -> str:
 
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
-    """Hold `lock` so that two processes never write one .part; the second waits and then finds the
-    file.
-    """
+    """Hold `lock`: two processes never write one .part, and the second finds the file made."""
     try:
         import fcntl
     except ImportError:  # not on Windows: there, do not download twice at once

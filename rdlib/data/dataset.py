@@ -7,6 +7,7 @@ the same checks.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -24,9 +25,7 @@ SOURCES = ("bundled", "d4rl", "minari", "hdf5")
 
 
 class DataError(ValueError):
-    """A dataset that cannot be found, read or trusted; the message says which, where and what would
-    be right.
-    """
+    """A dataset that cannot be found, read or trusted: which, where, and what would be right."""
 
 
 def cache_root() -> Path:
@@ -34,9 +33,21 @@ def cache_root() -> Path:
     return Path(os.environ.get("RDLIB_CACHE") or "~/.cache/rdlib").expanduser()
 
 
+def disk_error(doing: str, folder: Path, error: OSError) -> DataError:
+    """The DataError for a disk that is full or may not be written to while `doing` something."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(
+            f"disk full while {doing} in {folder}; free some space and run again, or point "
+            "RDLIB_CACHE at another disk"
+        )
+    return DataError(
+        f"cannot write to {folder} while {doing} ({error}); point RDLIB_CACHE at a folder you may "
+        "write to"
+    )
+
+
 def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
-    """`array` as contiguous finite float32 of `ndim` dimensions; copied only where it is not that
-    already.
+    """`array` as contiguous finite float32 of `ndim` dimensions; copied only where it must be.
 
     Raises DataError naming `where` (a file or dataset), `key` and the first bad row.
     """
@@ -68,9 +79,7 @@ def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
 
 
 def as_flags(array: Any, where: str, key: str) -> Bool:
-    """`array` as (N,) booleans. Numbers are taken when they are 0 or 1; anything else raises
-    DataError.
-    """
+    """`array` as (N,) booleans; numbers count when 0 or 1, anything else raises DataError."""
     raw = np.asarray(array)
     if raw.dtype.kind not in "fiub":
         raise DataError(
@@ -100,8 +109,7 @@ def same_length(where: str, **arrays: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """N transitions on the host, in the order they were collected, whole episodes one after
-    another.
+    """N transitions on the host, in the order of collection, one whole episode after another.
 
     Build one with `Dataset.make`, which checks; `terminal` is the environment's own ending only,
     never a time limit.

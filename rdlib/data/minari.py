@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from rdlib.data.dataset import (
     Float32,
     as_flags,
     as_float32,
+    disk_error,
     same_length,
     sha256_of,
 )
@@ -123,19 +125,18 @@ def write_minari(
     requirements: Sequence[str] = (),
     max_episode_steps: int | None = None,
 ) -> Path:
-    """Write `episodes` as Minari dataset `dataset_id` below `root` and return its folder; it
-    appears whole or not at all.
+    """Write `episodes` as Minari dataset `dataset_id` below `root` and return its folder.
 
-    The layout is Minari's HDF5 one (any Minari tool reads it), with the flat cache beside it.
-    Values are stored in the types given (float32 halves the size). An existing dataset of that id
-    is replaced. max_episode_steps: default, that of `env_id`. Raises DataError on episodes that do
-    not fit together; OSError when the disk does.
+    It appears whole or not at all. The layout is Minari's HDF5 one (any Minari tool reads it), with
+    the flat cache beside it. Values are stored in the types given (float32 halves the size). An
+    existing dataset of that id is replaced. max_episode_steps: default, that of `env_id`.
+    Raises DataError on episodes that do not fit together, and on a folder that is full or closed.
     """
     base, where = Path(root), f"Minari dataset {dataset_id}"
     staging = base / ".staging" / uuid.uuid4().hex  # same disk, hidden from Minari's listing
     data = staging / "data"
-    data.mkdir(parents=True)
     try:
+        data.mkdir(parents=True)
         arrays = _write_hdf5(data / MAIN_FILE, episodes, where)
         metadata = _new_metadata(dataset_id, env_id, arrays, max_episode_steps)
         metadata |= {
@@ -153,8 +154,14 @@ def write_minari(
         assert key is not None
         _save_flat(staging, key, arrays)
         _move_into_place(staging, base, dataset_id)
+    except OSError as error:
+        raise disk_error(f"writing {dataset_id}", base, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for leftover in staging.parent.glob("*"):  # of a process that was killed
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > 24 * 3600:
+                    shutil.rmtree(leftover)
         with contextlib.suppress(OSError):
             staging.parent.rmdir()  # only when empty
     return base / dataset_id
@@ -162,9 +169,8 @@ def write_minari(
 
 # ---- transitions from episodes laid end to end
 
-Arrays = dict[
-    str, NDArray[Any]
-]  # observations (sum T+1,O), actions, rewards, terminations (sum T, ...), lengths (n,)
+# observations (sum of T+1, O), actions (sum of T, U), rewards, terminations, lengths (episodes,)
+Arrays = dict[str, NDArray[Any]]
 
 
 def _transitions(arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -274,23 +280,17 @@ def _download(dataset_id: str, base: Path) -> None:
     try:
         staging.mkdir(parents=True, exist_ok=True)
         with _environment("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about newer versions, and about the folder of an earlier attempt
+            warnings.simplefilter("ignore")  # newer versions; the folder of an earlier attempt
             minari.download_dataset(dataset_id, force_download=True)
-        for metadata in sorted(
-            staging.rglob("data/metadata.json")
-        ):  # more than one for combined datasets
-            folder = metadata.parent.parent
+        for metadata in sorted(staging.rglob("data/metadata.json")):
+            folder = metadata.parent.parent  # a combined dataset brings its parts along
             _move_into_place(folder, base, folder.relative_to(staging).as_posix())
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
-            f"Minari dataset {dataset_id} is not in {base} and could not be downloaded "
-            f"({type(error).__name__}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}); "
+            f"Minari dataset {dataset_id} is not in {base} and could not be downloaded ({reason}); "
             "check the name and the network, put the dataset below $MINARI_DATASETS_PATH, or use "
-            "a bundled one "
-            "(hopper-medium, door-human)"
+            "a bundled one (hopper-medium, door-human)"
         ) from error
     if not (base / dataset_id / "data" / "metadata.json").is_file():
         raise DataError(f"Minari's download of {dataset_id} ended without bringing it to {base}")
