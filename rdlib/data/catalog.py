@@ -189,8 +189,9 @@ def load(
         )
     if size is not None and size < 1:
         raise DataError(f"{name}: size is {size}; it must be at least 1")
-    if name.lower().endswith((".hdf5", ".h5")) or Path(name).is_file():
-        return d4rl.read_hdf5(name)
+    path = os.path.expanduser(name)
+    if path.lower().endswith((".hdf5", ".h5")) or os.path.isfile(path):
+        return d4rl.read_hdf5(path)
     if name in ("door-human", DOOR_HUMAN):
         return minari.read_minari(
             DOOR_HUMAN,
@@ -204,8 +205,8 @@ def load(
     if entry is not None:
         return _load_rolled_out(entry, size, root)
     if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
-        path = d4rl.download(name.removeprefix("d4rl/"), root)
-        return d4rl.read_hdf5(path, name, source="d4rl")
+        file = d4rl.download(name.removeprefix("d4rl/"), root)
+        return d4rl.read_hdf5(file, name, source="d4rl")
     if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", name) and not name.startswith(("rd/", "d4rl/")):
         try:
             return minari.read_minari(name, root)
