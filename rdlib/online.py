@@ -1,6 +1,7 @@
 """How the bundled behaviour policies were trained: online SAC, from rdlib's own pieces.
 
-    python -m rdlib.online --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
+    python -m rdlib.online train --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
+    python -m rdlib.online select runs/behaviour/hopper-s1 rdlib/data/policies/hopper.safetensors
 
 Writes `snapshots.safetensors` (the actor every `snapshot_every` environment steps, from the untrained one
 on), `curve.json` (returns of sampled actions at each snapshot) and a checkpoint from which the same
@@ -11,17 +12,22 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 import rdlib
-from rdlib import simulate
+from rdlib import matmul, simulate
 from rdlib.algos import sacn
+from rdlib.data import catalog
+from rdlib.data.behaviour import actor_like
 from rdlib.engine import Batch, Engine
+from rdlib.nets import GaussianActor
 from rdlib.rng import Streams
 
 
@@ -66,17 +72,16 @@ class Replay:
         return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])
 
 
-def sampled_returns(
-    agent: sacn.SACN, env_id: str, seeds: list[int], streams: Streams
-) -> np.ndarray:
+def sampled_returns(actor: GaussianActor, env_id: str, seeds: Sequence[int]) -> np.ndarray:
     """Undiscounted returns of one episode per seed under sampled actions: (len(seeds),)."""
     env = simulate.make(env_id, len(seeds))
+    streams = Streams([0])
     obs, active, returns = env.reset(seeds), np.ones(env.n, dtype=bool), np.zeros(env.n)
     step = 0
     while active.any():
         noise = streams.normal("evaluate", step, 1, (env.n, env.act_dim))[0]
         with torch.no_grad():
-            action = agent.sample(torch.from_numpy(obs).float()[None], noise)[0].numpy()
+            action = actor(torch.from_numpy(obs).float()[None], noise)[0][0].numpy()
         obs, rewards, terminated, truncated = env.step(action, active)
         returns += np.where(active, rewards, 0.0)
         active &= ~(terminated | truncated)
@@ -114,7 +119,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
     started = time.time()
     while True:
         if done % recipe.snapshot_every == 0:
-            returns = sampled_returns(agent, recipe.env_id, list(range(recipe.episodes)), streams)
+            returns = sampled_returns(agent.actor, recipe.env_id, range(recipe.episodes))
             for name, value in agent.actor.state_dict().items():
                 snapshots[f"{done}/{name}"] = value.clone()
             row = {"step": done, "returns": returns.tolist(), "seconds": time.time() - started}
@@ -158,16 +163,76 @@ def _replace(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     part.replace(path)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--env_id", default=Recipe.env_id)
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    parser.add_argument("--layer_norm", action="store_true", help="layer norm in the critics")
-    parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--out", type=Path, required=True)
+def select(run: Path, medium: tuple[float, float], target: Path, replay: int = 30) -> dict[str, Any]:
+    """Choose from a run's snapshots the policies to bundle and write them to `target`.
+
+    medium: the first snapshot whose normalised score lies in this band; expert: the best of the five
+    that scored best while training, every candidate measured anew on 100 episodes; replay: `replay`
+    snapshots evenly spaced up to medium. Raises ValueError where no snapshot fits.
+    """
+    past = json.loads((run / "curve.json").read_text())
+    env_id = past["recipe"]["env_id"]
+    saved = load_file(run / "snapshots.safetensors")
+    means = {row["step"]: float(np.mean(row["returns"])) for row in past["curve"]}
+
+    def weights(step: int) -> dict[str, torch.Tensor]:
+        prefix = f"{step}/"
+        return {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+
+    def measure(step: int) -> dict[str, Any]:
+        returns = sampled_returns(actor_like(weights(step)), env_id, range(10_000, 10_100))
+        score = catalog.normalised_score(env_id, returns.mean()).item()
+        return {"step": step, "return": returns.mean(), "std": returns.std(), "score": score}
+
+    low, high = medium
+    rough = [s for s, m in means.items() if low - 5 < catalog.normalised_score(env_id, m) < high + 5]
+    fitting = (m for m in map(measure, rough) if low <= m["score"] <= high)
+    middle = next(fitting, None)
+    if middle is None:
+        raise ValueError(f"{run}: no snapshot scores between {low} and {high}")
+    best = sorted(means, key=lambda step: -means[step])[:5]
+    expert = max(map(measure, best), key=lambda m: m["score"])
+    chosen = {"random": measure(0), "medium": middle, "expert": expert}
+    until = [s for s in sorted(means) if s <= middle["step"]]
+    steps = [until[i] for i in np.linspace(0, len(until) - 1, min(replay, len(until))).astype(int)]
+    tensors = {f"{q}/{k}": v for q, m in chosen.items() for k, v in weights(m["step"]).items()}
+    tensors |= {f"replay/{i}/{k}": v for i, s in enumerate(steps) for k, v in weights(s).items()}
+    about = {
+        "env_id": env_id, "recipe": past["recipe"], **chosen, "replay": steps,
+        "trained_steps": past["steps"], "updates": past["updates"],
+        "versions": {name: past[name] for name in ("rdlib", "torch", "mujoco")},
+        "seconds": past["curve"][-1]["seconds"],
+        "curve": [[row["step"], round(means[row["step"]], 1)] for row in past["curve"]],
+    }  # fmt: skip
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, target, {"about": json.dumps(about)})
+    return chosen
+
+
+def main() -> None:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = parser.add_subparsers(required=True, dest="command")
+    run = commands.add_parser("train", help="train online, or resume")
+    run.add_argument("--env_id", default=Recipe.env_id)
+    run.add_argument("--seed", type=int, default=Recipe.seed)
+    run.add_argument("--steps", type=int, default=Recipe.steps)
+    run.add_argument("--layer_norm", action="store_true", help="layer norm in the critics")
+    run.add_argument("--batch_size", type=int, default=256)
+    run.add_argument("--out", type=Path, required=True)
+    pick = commands.add_parser("select", help="write the policies to bundle")
+    pick.add_argument("run", type=Path, help="the --out of a training run")
+    pick.add_argument("target", type=Path, help="rdlib/data/policies/ENVIRONMENT.safetensors")
+    pick.add_argument("--medium", type=float, nargs=2, default=(40, 45), help="band of scores")
     a = parser.parse_args()
-    sac = dataclasses.replace(Recipe().sac, layer_norm=a.layer_norm, batch_size=a.batch_size)
-    train_online(Recipe(env_id=a.env_id, seed=a.seed, steps=a.steps, sac=sac), a.out)
+    if a.command == "train":
+        sac = dataclasses.replace(Recipe().sac, layer_norm=a.layer_norm, batch_size=a.batch_size)
+        matmul.choose(torch.device("cpu"))
+        train_online(Recipe(env_id=a.env_id, seed=a.seed, steps=a.steps, sac=sac), a.out)
+    else:
+        for quality, measured in select(a.run, tuple(a.medium), a.target).items():
+            print(f"{quality:8s} {measured}")
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,7 @@ class Streams:
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
         for seed in seeds:
-            if not 0 <= seed < 2**63:
+            if not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise ValueError(f"seed {seed}: expected an integer in [0, 2^63)")
         self.seeds = tuple(seeds)
         self.device = torch.device(device)

@@ -65,6 +65,13 @@ NATIVE = {
 }
 
 
+def available_cores() -> int:
+    """Cores this process may use, which on a cluster are fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class BatchedEnv:
     """`n` copies of a gymnasium environment with flat observations and actions.
 
@@ -78,7 +85,7 @@ class BatchedEnv:
 
     def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
         self.env_id, self.n, self.max_episode_steps = env_id, n, max_episode_steps
-        threads = min(threads or os.cpu_count() or 1, n)
+        threads = min(threads or available_cores(), n)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulate")
         self._slices = [s for s in np.array_split(np.arange(n), threads) if len(s)]
         self._elapsed = np.zeros(n, dtype=np.int64)

@@ -1,7 +1,8 @@
 """The transitions that a batch of agents learns from, resident on the device.
 
-`Normaliser` is the one place that knows raw units: states are standardised, actions mapped to [-1, 1], rewards
-scaled. It is stored with the policy and applied here and at evaluation, never by the caller.
+`Normaliser` is the one place that knows raw units: states are standardised, actions mapped to
+[-1, 1], rewards scaled. It is stored with the policy and applied here and at evaluation, never by
+the caller.
 """
 
 from collections.abc import Sequence

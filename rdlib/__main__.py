@@ -1,0 +1,187 @@
+"""python -m rdlib: train, evaluate, data, bench. The same functions as in Python, nothing more."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdlib import algos, bench
+from rdlib.checkpoint import CheckpointError
+from rdlib.data import catalog
+from rdlib.data.dataset import DataError
+from rdlib.engine import ConfigError
+from rdlib.evaluate import Evaluator
+from rdlib.plan import TrainConfig, find_device
+from rdlib.results import RecordError
+from rdlib.simulate import SimulationError
+from rdlib.train import load_policy, train
+
+ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError)
+
+
+def assignments(text: str) -> dict[str, Any]:
+    """`beta=0.5,target=min` as a dictionary; values are JSON where they are, else words."""
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"{part!r}: expected name=value")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """`0,1,2` as a tuple."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected integers with commas between") from None
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    default = TrainConfig()
+    top = argparse.ArgumentParser("rdlib", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    p = commands.add_parser("train", help="train agents, or resume a run", formatter_class=_Defaults)
+    p.add_argument("--algo", default=default.algo, help=f"one of {', '.join(algos.names())}, …")
+    p.add_argument("--dataset", default=default.dataset,
+                   help="name (see `data list`), path or Minari id; several with commas between")  # fmt: skip
+    p.add_argument("--seeds", type=integers, default=default.seeds, help="with commas between")
+    p.add_argument("--scale", default=default.scale, help="auto, quick or paper")
+    for name, text in {
+        "steps": "gradient updates", "size": "transitions of a bundled dataset",
+        "eval_every": "updates between evaluations",
+    }.items():  # fmt: skip
+        p.add_argument(f"--{name}", type=int, default=0, help=f"{text}; 0: as the scale says")
+    p.add_argument("--episodes", type=int, default=default.episodes, help="per agent and evaluation")
+    p.add_argument("--last_k", type=int, default=default.last_k,
+                   help="evaluations that the last-iterate score averages")  # fmt: skip
+    p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithm")
+    p.add_argument("--plugin", default="", metavar="NAME=VALUE,…", help="fields of RD or DR3")
+    p.add_argument("--variant", action="append", default=[], metavar="NAME=VALUE,…",
+                   help="hyperparameters of one more agent group; repeat for a sweep")  # fmt: skip
+    p.add_argument("--env", default="", help="gymnasium id to evaluate on, if the data does not say")
+    p.add_argument("--device", default=default.device, help="auto, cpu, cuda, cuda:N")
+    p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
+    p.add_argument("--out", default="", help="folder; default runs/ALGO/DATASET")
+    p.set_defaults(call=_train)
+
+    p = commands.add_parser("evaluate", help="run a trained policy", formatter_class=_Defaults)
+    p.add_argument("run", type=Path, help="the --out folder of a run")
+    p.add_argument("--episodes", type=int, default=10, help="per agent")
+    p.add_argument("--seed", type=int, default=12345, help="first of the evaluation seeds")
+    p.add_argument("--env", default="", help="gymnasium id; default: the run's")
+    p.set_defaults(call=_evaluate)
+
+    p = commands.add_parser("data", help="list, make or inspect datasets")
+    data = p.add_subparsers(dest="what", required=True)
+    d = data.add_parser("list", help="every name with a known meaning")
+    d.set_defaults(call=_data_list)
+    for what, text in (("make", "roll out or fetch a dataset into the cache"),
+                       ("inspect", "what a dataset holds")):  # fmt: skip
+        d = data.add_parser(what, help=text, formatter_class=_Defaults)
+        d.add_argument("name", help="a name, a path to an .hdf5 or a Minari id")
+        d.add_argument("--size", type=int, default=None, help="transitions, of bundled datasets")
+        d.set_defaults(call=_data_inspect)
+
+    p = commands.add_parser("bench", help="speed against the machine's limit", formatter_class=_Defaults)
+    p.add_argument("--algos", default="td3n,td3n_rd", help="with commas between")
+    p.add_argument("--agents", type=integers, default=(1,), help="numbers of agents A")
+    p.add_argument("--seconds", type=float, default=3.0, help="per row")
+    p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithms")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    p.set_defaults(call=_bench)
+    return top
+
+
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults."""
+
+
+def _train(a: argparse.Namespace) -> None:
+    asked = {f.name: getattr(a, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(a, f.name)}
+    asked |= {"config": assignments(a.config), "plugin": assignments(a.plugin)}
+    if a.variant:
+        asked["variants"] = tuple(assignments(v) for v in a.variant)
+    run = train(TrainConfig(**asked))
+    for r in run.records:
+        unit = "return" if r.reference is None else "score"
+        print(
+            f"{r.algo} on {r.dataset}, seed {r.seed}: {unit} {r.last_score():.1f} (last {r.last_k} "
+            f"evaluations), best {r.best_score():.1f}, {r.status} after {r.stopped_at} updates"
+        )
+    print(f"records and checkpoint in {run.plan.out}")
+
+
+def _evaluate(a: argparse.Namespace) -> None:
+    policy = load_policy(a.run)
+    limit = None if a.env else policy.max_episode_steps
+    seeds = [a.seed + i for i in range(len(policy.seeds))]
+    evaluator = Evaluator(a.env or policy.env_id, seeds, a.episodes, limit)
+    result = evaluator.run(policy.algorithm.act, policy.normaliser)
+    evaluator.close()
+    for dataset, seed, returns in zip(policy.datasets, policy.seeds, result.returns, strict=True):
+        line = f"{dataset}, seed {seed}: return {returns.mean():.1f} ± {returns.std():.1f}"
+        try:
+            score = catalog.normalised_score(a.env or policy.env_id, returns)
+            line += f", score {score.mean():.1f} ± {score.std():.1f}"
+        except DataError:
+            pass  # no D4RL reference for this environment: the return stands alone
+        print(f"{line} over {a.episodes} episodes")
+
+
+def _data_list(a: argparse.Namespace) -> None:
+    print(f"{'name':34s} {'source':8s} {'environment':20s} licence")
+    for n in catalog.names():
+        print(f"{n.name:34s} {n.source:8s} {n.env_id:20s} {n.licence}")
+
+
+def _data_inspect(a: argparse.Namespace) -> None:
+    d = catalog.load(a.name, size=a.size)
+    returns, lengths = d.episode_returns(), d.episode_lengths()
+    print(d)
+    print(f"episodes {len(returns)}, of {lengths.min()} to {lengths.max()} steps")
+    line = f"returns {returns.mean():.1f} ± {returns.std():.1f}"
+    line += f", from {returns.min():.1f} to {returns.max():.1f}"
+    if d.env_id:
+        try:
+            line += f"; mean score {catalog.normalised_score(d.env_id, returns).mean():.1f}"
+        except DataError:
+            pass  # no D4RL reference for this environment
+    print(line)
+    print(f"terminal {int(d.terminal.sum())}, |action| at its limit {np.mean(np.abs(d.act) > 0.999):.1%}")
+    print(f"digest {d.digest}")
+    for key, value in d.notes.items():
+        print(f"{key}: {value}")
+
+
+def _bench(a: argparse.Namespace) -> None:
+    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, assignments(a.config))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; bad input ends in one line on stderr and exit status 2."""
+    a = parser().parse_args(arguments)
+    try:
+        a.call(a)
+    except ERRORS as error:
+        print(f"rdlib: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"\nrdlib: {interrupt or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The bundled datasets: this project's own behaviour policies, rolled out on first use.
+
+The policies are `policies/<environment>.safetensors`, trained by `rdlib.online`; the header tells how.
+By D4RL's protocol (Fu et al. 2020, arXiv 2004.07219, appendix):
+
+    random          actions sampled from the untrained policy
+    medium          … from a policy stopped at about a third of the expert's return
+    expert          … from the best policy
+    medium-expert   the two, half each
+    medium-replay   … from snapshots of the learner on its way to medium, in proportion to the
+                    steps it took with them: what its replay buffer saw
+
+Rolling out is deterministic: a dataset is a function of policies, size and simulator.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import torch
+from safetensors import safe_open
+from tqdm import tqdm
+
+from rdlib import simulate
+from rdlib.data import minari
+from rdlib.data.dataset import DataError, Dataset, cache_root
+from rdlib.nets import GaussianActor, Initialiser
+from rdlib.rng import Streams
+
+QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
+POLICIES = Path(__file__).with_name("policies")
+COPIES = 64  # environments stepped together; part of what a dataset is a function of
+VERSION = 0  # of the datasets; goes up when a roll-out changes
+_SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4}
+
+
+def environments() -> list[str]:
+    """Environments with bundled policies, by short name."""
+    return sorted(path.stem for path in POLICIES.glob("*.safetensors"))
+
+
+@cache
+def about(environment: str) -> dict[str, Any]:
+    """How the policies of `environment` were trained, and their measured returns."""
+    with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
+        return json.loads(file.metadata()["about"])
+
+
+def policy(environment: str, name: str) -> GaussianActor:
+    """One bundled policy: "random", "medium", "expert" or "replay/K". Inputs and actions are raw."""
+    prefix = f"{name}/"
+    with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
+        found = [k for k in file.keys() if k.startswith(prefix)]
+        state = {k.removeprefix(prefix): file.get_tensor(k) for k in found}
+    if not state:
+        raise DataError(f"{environment} has no bundled policy {name!r}")
+    return actor_like(state)
+
+
+def actor_like(state: dict[str, torch.Tensor]) -> GaussianActor:
+    """The actor whose `state_dict` is `state`."""
+    first, head = state["net.hidden.0.weight"], state["net.head.weight"]
+    depth = sum(name.endswith(".weight") for name in state) - 1
+    actor = GaussianActor(
+        Initialiser(Streams([0]), "overwritten"), first.shape[-2], head.shape[-1] // 2,
+        first.shape[-1], depth,
+    )  # fmt: skip
+    actor.load_state_dict(state)
+    return actor
+
+
+def roll_out(
+    actor: GaussianActor, env_id: str, size: int, seed: int, bar: tqdm | None = None
+) -> Iterator[minari.Episode]:
+    """Episodes of sampled actions, `size` transitions in all (the last episode is cut to fit).
+
+    Episodes count in the order they began, whichever ends first: to stop at `size` completed steps
+    instead would favour short ones.
+    """
+    env = simulate.make(env_id, COPIES)
+    streams = Streams([seed])
+    running: list[dict[str, Any]] = [{} for _ in range(COPIES)]
+    finished: dict[int, minari.Episode] = {}
+    begun = total = step = 0
+    active = np.ones(COPIES, dtype=bool)
+    obs = env.reset([0] * COPIES)
+
+    def begin(slot: int) -> np.ndarray:
+        nonlocal begun
+        episode_seed = 10_000_000 * seed + begun
+        obs = env.reset([episode_seed], [slot])
+        running[slot] = {"number": begun, "seed": episode_seed, "obs": [obs[slot]], "act": [], "rew": []}
+        begun += 1
+        return obs
+
+    for slot in range(COPIES):
+        obs = begin(slot)
+    while active.any():
+        noise = streams.normal("roll-out", step, 1, (COPIES, env.act_dim))[0]
+        with torch.no_grad():
+            actions = actor(torch.from_numpy(obs).float()[None], noise)[0][0].numpy()
+        obs, rewards, terminated, truncated = env.step(actions, active)
+        step += 1
+        if bar is not None:
+            bar.update(max(0, min(int(active.sum()), size - total)))
+        total += int(active.sum())
+        for slot in np.flatnonzero(active).tolist():
+            episode = running[slot]
+            episode["obs"].append(obs[slot])
+            episode["act"].append(actions[slot])
+            episode["rew"].append(rewards[slot])
+            if terminated[slot] or truncated[slot]:
+                finished[episode["number"]] = _episode(episode, bool(terminated[slot]))
+                if total < size:  # the episodes under way may already hold enough
+                    obs = begin(slot)
+                else:
+                    active[slot] = False
+    env.close()
+    left = size
+    for number in range(begun):
+        whole = finished.pop(number)
+        length = len(whole.rewards)
+        if length > left:
+            whole = minari.Episode(
+                whole.observations[: left + 1], whole.actions[:left], whole.rewards[:left],
+                np.zeros(left, dtype=bool), np.arange(left) == left - 1, whole.seed,
+            )  # fmt: skip
+        yield whole
+        left -= min(length, left)
+        if not left:
+            return
+
+
+def _episode(episode: dict[str, Any], terminated: bool) -> minari.Episode:
+    length = len(episode["act"])
+    end = np.arange(length) == length - 1
+    return minari.Episode(
+        np.asarray(episode["obs"], dtype=np.float32), np.asarray(episode["act"], dtype=np.float32),
+        np.asarray(episode["rew"], dtype=np.float32), end & terminated, end & ~terminated,
+        episode["seed"],
+    )  # fmt: skip
+
+
+def default_size(environment: str, quality: str) -> int:
+    """Transitions of the whole dataset: D4RL's 1e6 (2e6 of medium-expert), and for medium-replay what the
+    learner saw on its way to medium."""
+    if quality == "medium-replay":
+        return about(environment)["medium"]["step"]
+    return 2_000_000 if quality == "medium-expert" else 1_000_000
+
+
+def _parts(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
+    """(policy, transitions, seed) of each part of a dataset."""
+    if quality == "medium-expert":
+        half = size // 2
+        return [("medium", half, _SEEDS["medium"]), ("expert", size - half, _SEEDS["expert"])]
+    if quality == "medium-replay":
+        count = len(about(environment)["replay"])
+        shares = np.diff(np.linspace(0, size, count + 1).astype(int))
+        seed = 1000 * _SEEDS[quality]
+        return [(f"replay/{i}", int(n), seed + i) for i, n in enumerate(shares) if n]
+    return [(quality, size, _SEEDS[quality])]
+
+
+def dataset_id(environment: str, quality: str, size: int) -> str:
+    """Minari id of a roll-out; a size other than the default's is part of it."""
+    short = "" if size == default_size(environment, quality) else f"-{size}"
+    return f"rd/{environment}/{quality}{short}-v{VERSION}"
+
+
+def load(
+    environment: str, quality: str, size: int | None = None, root: Path | str | None = None,
+    progress: bool | None = None,
+) -> Dataset:  # fmt: skip
+    """The bundled dataset, rolled out into the cache if it is not there yet.
+
+    size: transitions (default: D4RL's). root: cache folder. Raises DataError where there is no such
+    dataset or the cache cannot be written.
+    """
+    if environment not in environments() or quality not in QUALITIES:
+        raise DataError(
+            f"no bundled dataset {environment}-{quality}; environments: {', '.join(environments())}; "
+            f"qualities: {', '.join(QUALITIES)}"
+        )
+    size = default_size(environment, quality) if size is None else size
+    base = Path(root) if root is not None else cache_root() / "minari"
+    name = dataset_id(environment, quality, size)
+    if not (base / name / "data" / "metadata.json").is_file():
+        make(environment, quality, size, base, progress)
+    return minari.read_minari(
+        name, base, download=False, source="bundled", name=f"{environment}-{quality}",
+        notes={"licence": "MIT", "author": "rdlib contributors"},
+    )  # fmt: skip
+
+
+def make(
+    environment: str, quality: str, size: int, base: Path, progress: bool | None = None
+) -> Path:
+    """Roll a dataset out into `base`, by all cores; returns its folder."""
+    env_id, name = about(environment)["env_id"], dataset_id(environment, quality, size)
+    disable = None if progress is None else not progress
+    with tqdm(total=size, desc=f"rolling out {name}", unit="step", disable=disable) as bar:
+        episodes = [
+            episode
+            for part, count, seed in _parts(environment, quality, size)
+            for episode in roll_out(policy(environment, part), env_id, count, seed, bar)
+        ]
+    return minari.write_minari(
+        name, base, episodes, env_id,
+        description=f"{environment}, {quality}, {size} steps of rdlib's own behaviour policies by "
+        "D4RL's protocol; a stand-in, not D4RL's data",
+        author="rdlib contributors", algorithm="SAC (rdlib.online), actions sampled", license="MIT",
+        requirements=[f"mujoco=={mujoco.__version__}"],
+    )  # fmt: skip
