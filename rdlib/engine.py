@@ -6,6 +6,7 @@ updates run without the host looking at a single number.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -156,6 +157,17 @@ class Algorithm(nn.Module):
                 if key.startswith(f"optim/{name}/"):
                     index, field = key.removeprefix(f"optim/{name}/").split("/")
                     state.setdefault(int(index), {})[field] = value
+            # torch itself takes moments of any shape and number, and fails or goes wrong later.
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            if state and sorted(state) != list(range(len(parameters))):
+                raise KeyError(f"optimiser {name!r}: moments of {len(state)} of {len(parameters)}")
+            for i, moments in state.items():
+                for field, value in moments.items():
+                    if field != "step" and value.shape != parameters[i].shape:
+                        raise RuntimeError(
+                            f"optimiser {name!r}: {field} {i} has shape {tuple(value.shape)}, "
+                            f"expected {tuple(parameters[i].shape)}"
+                        )
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
@@ -191,6 +203,14 @@ class Engine:
         return {name: torch.stack(values).mean(0) for name, values in totals.items()}
 
 
+# Fields that mean the same in every algorithm, and what they may be.
+_RANGES = {
+    "batch_size": (1, math.inf), "width": (1, math.inf), "actor_width": (1, math.inf),
+    "depth": (0, math.inf), "actor_depth": (0, math.inf), "gamma": (0, 1), "tau": (0, 1),
+    "actor_lr": (0, math.inf), "critic_lr": (0, math.inf), "alpha_lr": (0, math.inf),
+}  # fmt: skip
+
+
 def is_config_value(value: Any, like: Any) -> bool:
     """Whether `value` has the type of a field whose default is `like`; 1 is a float, True is not 1."""
     if isinstance(like, bool) or isinstance(value, bool):
@@ -207,11 +227,18 @@ def override(config: Any, overrides: dict[str, Any], where: str) -> Any:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     for name, value in overrides.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=3) or sorted(fields)
+            near = difflib.get_close_matches(str(name), fields, n=3) or sorted(fields)
             raise ConfigError(f"{where}: no field {name!r}; near: {', '.join(near)}")
         if not is_config_value(value, fields[name]):
             raise ConfigError(
                 f"{where}: field {name!r} = {value!r} is a {type(value).__name__}, "
                 f"expected a {type(fields[name]).__name__}"
+            )
+        if isinstance(fields[name], float):
+            overrides = {**overrides, name: float(value)}  # 1 and 1.0 are the same run
+        low, high = _RANGES.get(name, (-math.inf, math.inf))
+        if isinstance(value, int | float) and not (low <= value <= high and math.isfinite(value)):
+            raise ConfigError(
+                f"{where}: field {name!r} = {value!r}, expected a finite number in [{low}, {high}]"
             )
     return dataclasses.replace(config, **overrides)

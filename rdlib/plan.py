@@ -66,8 +66,10 @@ class TrainConfig:
             raise ConfigError(f"seeds = {self.seeds}, expected at least one, each once")
         if any(type(s) is not int or not 0 <= s < 2**63 for s in self.seeds):
             raise ConfigError(f"seeds = {self.seeds}, expected integers in [0, 2^63)")
-        if not self.variants:
-            raise ConfigError("variants is empty, expected at least one (possibly {})")
+        if not self.variants or not all(isinstance(v, Mapping) for v in self.variants):
+            raise ConfigError(
+                f"variants = {self.variants!r}, expected at least one mapping (possibly {{}})"
+            )
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device = {name!r}, expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise ConfigError(f"device = {name!r}, expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device = {name!r}, but this machine has {torch.cuda.device_count()} GPUs")
@@ -151,7 +153,7 @@ def make_plan(asked: TrainConfig) -> Plan:
     env_id, limit = _environment(asked, datasets)
     steps = asked.steps or size.steps
     default_out = Path("runs") / asked.algo / asked.dataset.replace("/", "-")
-    return Plan(
+    plan = Plan(
         asked=asked, recipe=recipe, scale=scale, device=device, steps=steps,
         eval_every=min(asked.eval_every or size.eval_every, steps),
         agents=tuple(
@@ -161,6 +163,13 @@ def make_plan(asked: TrainConfig) -> Plan:
         env_id=env_id, max_episode_steps=limit,
         out=Path(asked.out) if asked.out else default_out,
     )  # fmt: skip
+    runs = {fingerprint(agent.identity(plan)) for agent in plan.agents}
+    if len(runs) < len(plan.agents):
+        raise ConfigError(
+            f"dataset = {asked.dataset!r}, variants = {asked.variants!r}: two agents would be the "
+            "same run; each dataset and variant can be given once"
+        )
+    return plan
 
 
 def _load(name: str, asked: int, default: int) -> Dataset:

@@ -61,6 +61,8 @@ class Recipe:
     def config(self, overrides: dict[str, Any]) -> Any:
         """The algorithm's configuration with `overrides`; raises ConfigError."""
         if self.layer_norm:
+            if overrides.get("layer_norm") is False:
+                raise ConfigError(f"{self.name}: layer_norm = False contradicts the name")
             overrides = {"layer_norm": True, **overrides}
         return override(self.entry.config(), overrides, self.name)
 
