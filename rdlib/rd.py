@@ -54,7 +54,7 @@ class RDConfig:
     threshold: float = 0.1  # hard switch: stage 2 where the mean of |π(s)-a|² / dim A is below
     kernel: str = "product"  # "product": φᵀφ̄, "cosine": norm-free
     magnitude: str = "abs"  # |K|; "plain": K, "square": K²
-    stop_gradient: str = "none"  # features held constant: "none", "data" or "policy" side
+    stop_gradient: str = "none"  # features held constant: "none", "data" or "policy"
     ood: str = "learned"  # π_ood: "learned", or the controls "noise" (π + noise) and "uniform"
     objective: str = "mean"  # a learned π_ood maximises the ensemble's "mean" or its "std"
     margin: float = 0.25  # least |π_ood(s) - ·|² / dim A from both a and π(s)
@@ -168,20 +168,22 @@ class RD(Plugin):
         terms, metrics = [], {"rd_switch": w.mean((1, 2)), "policy_data_distance": d.mean(-1)}
         if c.stages == "first":
             f_policy = critic.features(obs, policy_action)  # (A,E,n,H)
+            f_ood = None
         else:
             ood_action = self.ood_action(obs, policy_action, noise)
             both = critic.features(
                 torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1)
             )
             f_policy, f_ood = both.chunk(2, 2)  # one pass through the critics for both actions
+        if c.stop_gradient == "policy":
+            f_policy = f_policy.detach()
+        if f_ood is not None:
             k_ood = similarity(f_policy, f_ood, c)  # (A,E,n)
             terms.append(w * k_ood)
             metrics["rd_kernel_policy_ood"] = k_ood.detach().mean((1, 2))
         if c.stages != "second":
             if c.stop_gradient == "data":
                 f_data = f_data.detach()
-            elif c.stop_gradient == "policy":
-                f_policy = f_policy.detach()
             k_data = similarity(f_data, f_policy, c)
             terms.append((1 - w) * k_data)
             metrics["rd_kernel_data_policy"] = k_data.detach().mean((1, 2))

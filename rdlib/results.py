@@ -157,11 +157,24 @@ def load_record(path: Path) -> Record:
     record = Record(**content)
     if record.status not in ("finished", "diverged"):
         raise RecordError(f"{path}: status {record.status!r}, expected finished or diverged")
-    steps = [int(e.get("step", -1)) for e in record.evaluations]
-    empty = any(not e.get("returns") for e in record.evaluations)
-    if not steps or steps[0] < 0 or empty or steps != sorted(set(steps)):
-        raise RecordError(f"{path}: evaluations need increasing steps with returns, found {steps}")
+    steps = [e["step"] for e in record.evaluations if _is_evaluation(e)]
+    if not steps or len(steps) < len(record.evaluations) or steps != sorted(set(steps)):
+        raise RecordError(
+            f"{path}: evaluations need increasing steps with finite returns, found {steps} in "
+            f"{len(record.evaluations)}"
+        )
+    if record.reference is not None and len(record.reference) != 2:
+        raise RecordError(f"{path}: reference {record.reference}, expected (min, max)")
     return record
+
+
+def _is_evaluation(row: Any) -> bool:
+    """Whether `row` holds a step and at least one finite return."""
+    if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] < 0:
+        return False
+    returns = row.get("returns")
+    numbers = isinstance(returns, list) and all(type(r) in (int, float) for r in returns)
+    return bool(numbers and returns and all(map(math.isfinite, returns)))
 
 
 def _plain(kind: Any) -> tuple[type, ...]:

@@ -9,6 +9,7 @@ one: random numbers are functions of the step, and a checkpoint holds all else t
 import dataclasses
 import platform
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -58,8 +60,11 @@ def train(asked: TrainConfig, progress: bool | None = None) -> Run:
     """
     plan = make_plan(asked)
     trainer = Trainer(plan)
-    with folder_lock(plan.out):
-        records = trainer.run(progress)
+    try:
+        with folder_lock(plan.out):
+            records = trainer.run(progress)
+    finally:
+        trainer.evaluator.close()
     return Run(plan, records, trainer.algorithm, trainer.normaliser)
 
 
@@ -76,11 +81,12 @@ class Trainer:
             plan.env_id, self.seeds, plan.asked.episodes, plan.max_episode_steps
         )
         env, first = self.evaluator.env, data[0]
-        if (env.obs_dim, env.act_dim) != (first.obs_dim, first.act_dim):
-            raise DataError(
-                f"{first.name} has observations of {first.obs_dim} and actions of {first.act_dim}; "
-                f"{plan.env_id} has {env.obs_dim} and {env.act_dim}"
-            )
+        for d in data:
+            if (env.obs_dim, env.act_dim) != (d.obs_dim, d.act_dim):
+                raise DataError(
+                    f"{d.name} has observations of {d.obs_dim} and actions of {d.act_dim}; "
+                    f"{plan.env_id} has {env.obs_dim} and {env.act_dim}"
+                )
         standardise = getattr(agents[0].config, "normalize_states", False)
         limits = (env.act_low, env.act_high)
         self.normaliser = Normaliser(data, limits, standardise, [1.0] * len(data), dtype).to(device)
@@ -112,7 +118,7 @@ class Trainer:
         """From wherever the run stands to its records."""
         if self.checkpoint.exists():
             self._load()
-            if self.step >= self.plan.steps or not self.alive.any():
+            if not self._due() and (self.step >= self.plan.steps or not self.alive.any()):
                 return self._finished()
         else:
             self.matmul = matmul.choose(self.plan.device)
@@ -144,7 +150,6 @@ class Trainer:
                     )
         self.seconds += time.monotonic() - began
         self._save()
-        self.evaluator.close()
         return self._finished()
 
     def _finished(self) -> list[Record]:
@@ -173,12 +178,15 @@ class Trainer:
         for name, mean in means.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(mean)) + count * mean
             self.weights[name] = self.weights.get(name, 0) + count
-        sound = torch.stack([m.isfinite() for m in means.values()]).all(0).cpu().numpy()
+        # Weights too: a gradient can overflow where the loss does not, and evaluation would hide it.
+        weights = [p.isfinite().flatten(1).all(1) for p in self.algorithm.parameters()]
+        finite_loss = [m.isfinite() for m in means.values()]
+        sound = torch.stack(finite_loss + weights).all(0).cpu().numpy()
         for i in np.flatnonzero(self.alive & ~sound):
             agent = self.plan.agents[i]
             tqdm.write(
-                f"{self.plan.asked.algo} on {agent.dataset.name}, seed {agent.seed}: a loss is not "
-                f"finite at update {self.step}; this agent stops, the others go on"
+                f"{self.plan.asked.algo} on {agent.dataset.name}, seed {agent.seed}: a loss or "
+                f"weight is not finite at update {self.step}; this agent stops, the others go on"
             )
             self.stopped_at[i] = self.step
         self.alive &= sound
@@ -375,9 +383,9 @@ def _describe(note: dict[str, Any]) -> str:
     return f"{note['algo']} on {', '.join(datasets)}, seeds {seeds}, or other settings"
 
 
-def load_policy(out: Path, device: torch.device | str = "cpu") -> Policy:
+def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
     """The agents of the run in folder `out`. Raises CheckpointError."""
-    path = out / "checkpoint.safetensors"
+    path = Path(out) / "checkpoint.safetensors"
     tensors, note = load_checkpoint(path, str(device))
     about, norm = note["policy"], {}
     for name in [name for name in tensors if name.startswith("norm/")]:
@@ -397,3 +405,14 @@ def load_policy(out: Path, device: torch.device | str = "cpu") -> Policy:
         algorithm, Normaliser.restore(norm), about["env_id"], about["max_episode_steps"],
         about["seeds"], about["datasets"], note["step"],
     )  # fmt: skip
+
+
+class _Callable(ModuleType):
+    """`rdlib.train` is this module once anything has imported it, and the documented function before:
+    so calling either trains."""
+
+    def __call__(self, asked: TrainConfig, progress: bool | None = None) -> Run:
+        return train(asked, progress)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -80,7 +80,9 @@ class SACN(Algorithm):
             Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
         )
         self.critic_target = frozen_copy(self.critic)
-        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype))
+        self.log_alpha = nn.Parameter(
+            torch.zeros(len(configs), 1, dtype=dtype, device=streams.device)
+        )
         self.beta = per_agent(configs, "beta", self.log_alpha)
         self.target_entropy = -float(act_dim)
         self.act_dim = act_dim
