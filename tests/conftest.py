@@ -1,0 +1,22 @@
+"""What all tests share: no cache but their own, one thread, GPU tests that say why they did not run."""
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked gpu("what needs it") are skipped, by name and need, where there is no GPU."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if mark := item.get_closest_marker("gpu"):
+            need = mark.args[0] if mark.args else item.name
+            item.add_marker(pytest.mark.skip(reason=f"NOT TESTED, no CUDA device: {need}"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Nothing is read from or left in the user's cache."""
+    monkeypatch.setenv("RDLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
