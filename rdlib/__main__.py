@@ -2,11 +2,9 @@
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,26 +14,12 @@ from rdlib.data import catalog
 from rdlib.data.dataset import DataError
 from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
-from rdlib.plan import TrainConfig, find_device
+from rdlib.plan import TrainConfig, assignments, find_device
 from rdlib.results import RecordError
 from rdlib.simulate import SimulationError
 from rdlib.train import load_policy, train
 
 ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError)
-
-
-def assignments(text: str) -> dict[str, Any]:
-    """`beta=0.5,target=min` as a dictionary; values are JSON where they are, else words."""
-    found: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigError(f"{part!r}: expected name=value")
-        try:
-            found[name.strip()] = json.loads(value)
-        except ValueError:
-            found[name.strip()] = value.strip()
-    return found
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -55,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("train", help="train agents, or resume a run", formatter_class=_Defaults)
     p.add_argument("--algo", default=default.algo, help=f"one of {', '.join(algos.names())}, …")
     p.add_argument("--dataset", default=default.dataset,
-                   help="name (see `data list`), path or Minari id; several with commas between")  # fmt: skip
+                   help="name (see `data list`), path or Minari id; or several, with commas")  # fmt: skip
     p.add_argument("--seeds", type=integers, default=default.seeds, help="with commas between")
     p.add_argument("--scale", default=default.scale, help="auto, quick or paper")
     for name, text in {

@@ -1,7 +1,8 @@
 """How the bundled behaviour policies were trained: online SAC, from rdlib's own pieces.
 
     python -m rdlib.online train --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
-    python -m rdlib.online select runs/behaviour/hopper-s1 rdlib/data/policies/hopper.safetensors
+    python -m rdlib.online select runs/behaviour/hopper-s1 runs/behaviour/hopper-s1 \\
+        rdlib/data/policies/hopper.safetensors
 
 Writes `snapshots.safetensors` (the actor every `snapshot_every` environment steps, from the untrained one
 on), `curve.json` (returns of sampled actions at each snapshot) and a checkpoint from which the same
@@ -163,49 +164,66 @@ def _replace(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     part.replace(path)
 
 
-def select(run: Path, medium: tuple[float, float], target: Path, replay: int = 30) -> dict[str, Any]:
-    """Choose from a run's snapshots the policies to bundle and write them to `target`.
+class Snapshots:
+    """A finished or running training run, as `select` sees it."""
 
-    medium: the first snapshot whose normalised score lies in this band; expert: the best of the five
-    that scored best while training, every candidate measured anew on 100 episodes; replay: `replay`
-    snapshots evenly spaced up to medium. Raises ValueError where no snapshot fits.
-    """
-    past = json.loads((run / "curve.json").read_text())
-    env_id = past["recipe"]["env_id"]
-    saved = load_file(run / "snapshots.safetensors")
-    means = {row["step"]: float(np.mean(row["returns"])) for row in past["curve"]}
+    def __init__(self, run: Path):
+        self.run, self.past = run, json.loads((run / "curve.json").read_text())
+        self.env_id: str = self.past["recipe"]["env_id"]
+        self.saved = load_file(run / "snapshots.safetensors")
+        # Mean return over a few episodes, as measured while training.
+        self.means = {row["step"]: float(np.mean(row["returns"])) for row in self.past["curve"]}
 
-    def weights(step: int) -> dict[str, torch.Tensor]:
+    def weights(self, step: int) -> dict[str, torch.Tensor]:
+        """The actor's parameters at an environment step."""
         prefix = f"{step}/"
-        return {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}
+        return {k.removeprefix(prefix): v for k, v in self.saved.items() if k.startswith(prefix)}
 
-    def measure(step: int) -> dict[str, Any]:
-        returns = sampled_returns(actor_like(weights(step)), env_id, range(10_000, 10_100))
-        score = catalog.normalised_score(env_id, returns.mean()).item()
+    def measure(self, step: int) -> dict[str, Any]:
+        """Return and score of a snapshot on 100 fresh episodes of sampled actions."""
+        actor = actor_like(self.weights(step))
+        returns = sampled_returns(actor, self.env_id, range(10_000, 10_100))
+        score = catalog.normalised_score(self.env_id, returns.mean()).item()
         return {"step": step, "return": returns.mean(), "std": returns.std(), "score": score}
 
+    def about(self) -> dict[str, Any]:
+        """How the run went."""
+        kept = ("recipe", "steps", "updates", "rdlib", "torch", "mujoco")
+        curve = [[step, round(mean, 1)] for step, mean in self.means.items()]
+        seconds = self.past["curve"][-1]["seconds"]
+        return {**{k: self.past[k] for k in kept}, "seconds": seconds, "curve": curve}
+
+
+def select(
+    middle_run: Path, expert_run: Path, medium: tuple[float, float], target: Path, replay: int = 30
+) -> dict[str, Any]:
+    """Choose from two runs' snapshots the policies to bundle and write them to `target`.
+
+    From `middle_run` (which may be the same): random, its untrained actor; medium, the first snapshot
+    whose normalised score lies in the band `medium`; replay, `replay` snapshots evenly spaced up to
+    that. From `expert_run`: expert, the best of the five that scored best while training. All are
+    measured anew on 100 episodes. Raises ValueError where no snapshot fits.
+    """
+    early, late = Snapshots(middle_run), Snapshots(expert_run)
     low, high = medium
-    rough = [s for s, m in means.items() if low - 5 < catalog.normalised_score(env_id, m) < high + 5]
-    fitting = (m for m in map(measure, rough) if low <= m["score"] <= high)
-    middle = next(fitting, None)
+    scores = {s: catalog.normalised_score(early.env_id, m) for s, m in early.means.items()}
+    rough = [s for s, score in scores.items() if low - 5 < score < high + 5]
+    middle = next((m for m in map(early.measure, rough) if low <= m["score"] <= high), None)
     if middle is None:
-        raise ValueError(f"{run}: no snapshot scores between {low} and {high}")
-    best = sorted(means, key=lambda step: -means[step])[:5]
-    expert = max(map(measure, best), key=lambda m: m["score"])
-    chosen = {"random": measure(0), "medium": middle, "expert": expert}
-    until = [s for s in sorted(means) if s <= middle["step"]]
+        raise ValueError(f"{middle_run}: no snapshot scores between {low} and {high}")
+    best = sorted(late.means, key=lambda step: -late.means[step])[:5]
+    expert = max(map(late.measure, best), key=lambda m: m["score"])
+    chosen = {"random": early.measure(0), "medium": middle, "expert": expert}
+    until = [s for s in sorted(early.means) if s <= middle["step"]]
     steps = [until[i] for i in np.linspace(0, len(until) - 1, min(replay, len(until))).astype(int)]
-    tensors = {f"{q}/{k}": v for q, m in chosen.items() for k, v in weights(m["step"]).items()}
-    tensors |= {f"replay/{i}/{k}": v for i, s in enumerate(steps) for k, v in weights(s).items()}
-    about = {
-        "env_id": env_id, "recipe": past["recipe"], **chosen, "replay": steps,
-        "trained_steps": past["steps"], "updates": past["updates"],
-        "versions": {name: past[name] for name in ("rdlib", "torch", "mujoco")},
-        "seconds": past["curve"][-1]["seconds"],
-        "curve": [[row["step"], round(means[row["step"]], 1)] for row in past["curve"]],
-    }  # fmt: skip
+    tensors = {f"expert/{k}": v for k, v in late.weights(expert["step"]).items()}
+    for name, step in [("random", 0), ("medium", middle["step"])]:
+        tensors |= {f"{name}/{k}": v for k, v in early.weights(step).items()}
+    tensors |= {f"replay/{i}/{k}": v for i, s in enumerate(steps) for k, v in early.weights(s).items()}
+    runs = {"middle_run": early.about(), "expert_run": late.about()}
+    about = {"env_id": early.env_id, **chosen, "replay": steps, **runs}
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in tensors.items()}, target, {"about": json.dumps(about)})
+    save_file({k: v.clone() for k, v in tensors.items()}, target, {"about": json.dumps(about)})
     return chosen
 
 
@@ -217,20 +235,23 @@ def main() -> None:
     run.add_argument("--env_id", default=Recipe.env_id)
     run.add_argument("--seed", type=int, default=Recipe.seed)
     run.add_argument("--steps", type=int, default=Recipe.steps)
+    run.add_argument("--snapshot_every", type=int, default=Recipe.snapshot_every)
     run.add_argument("--layer_norm", action="store_true", help="layer norm in the critics")
     run.add_argument("--batch_size", type=int, default=256)
     run.add_argument("--out", type=Path, required=True)
     pick = commands.add_parser("select", help="write the policies to bundle")
-    pick.add_argument("run", type=Path, help="the --out of a training run")
+    pick.add_argument("middle_run", type=Path, help="the --out of a training run, for medium")
+    pick.add_argument("expert_run", type=Path, help="the same or another one, for expert")
     pick.add_argument("target", type=Path, help="rdlib/data/policies/ENVIRONMENT.safetensors")
     pick.add_argument("--medium", type=float, nargs=2, default=(40, 45), help="band of scores")
     a = parser.parse_args()
     if a.command == "train":
         sac = dataclasses.replace(Recipe().sac, layer_norm=a.layer_norm, batch_size=a.batch_size)
         matmul.choose(torch.device("cpu"))
-        train_online(Recipe(env_id=a.env_id, seed=a.seed, steps=a.steps, sac=sac), a.out)
+        recipe = Recipe(a.env_id, a.seed, a.steps, snapshot_every=a.snapshot_every, sac=sac)
+        train_online(recipe, a.out)
     else:
-        for quality, measured in select(a.run, tuple(a.medium), a.target).items():
+        for quality, measured in select(a.middle_run, a.expert_run, tuple(a.medium), a.target).items():
             print(f"{quality:8s} {measured}")
 
 

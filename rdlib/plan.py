@@ -2,6 +2,9 @@
 written or trained."""
 
 import dataclasses
+import difflib
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,3 +198,74 @@ def _environment(asked: TrainConfig, datasets: list[Dataset]) -> tuple[str, int 
             f"dataset {asked.dataset!r} does not say what to evaluate on: set env to a gymnasium id"
         )
     return env_id, limit
+
+
+def from_notebook(names: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that a notebook's parameters ask for.
+
+    `names` is the notebook's `globals()` straight after the parameters cell, where papermill has put
+    whatever it was given: it only warns about names that the notebook does not know, and would train
+    the defaults. So every public name must be a parameter, of the right type. `rd` stands for the
+    plug-in's fields; `seeds` may be an integer, a list or "0,1,2"; `config` and `rd` may be
+    "name=value,…". Raises ConfigError.
+    """
+    known = {"rd" if f.name == "plugin" else f.name for f in dataclasses.fields(TrainConfig)}
+    given = {k: v for k, v in names.items() if not k.startswith("_") and k not in _IPYTHON}
+    for name in given.keys() - known:
+        near = difflib.get_close_matches(name, known, n=3) or sorted(known)
+        raise ConfigError(f"parameter {name!r} is unknown; near: {', '.join(near)}")
+    for name in ("config", "rd"):
+        if isinstance(given.get(name), str):
+            given[name] = assignments(given[name])
+    seeds = given.get("seeds", (0,))
+    if isinstance(seeds, str):
+        seeds = seeds.split(",")
+    given["seeds"] = tuple(_integer(s) for s in (seeds if isinstance(seeds, list | tuple) else [seeds]))
+    if "rd" in given:
+        given["plugin"] = given.pop("rd")
+    return TrainConfig(**given)
+
+
+_IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    if type(value) is int:
+        return value
+    raise ConfigError(f"seeds: {value!r} is not an integer; expected 0 or [0, 1, 2] or \"0,1,2\"")
+
+
+def assignments(text: str) -> dict[str, Any]:
+    """`beta=0.5,target=min` as a dictionary; values are JSON where they are, else words."""
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"{part!r}: expected name=value")
+        try:
+            found[name.strip()] = json.loads(value)
+        except ValueError:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def command(asked: TrainConfig, program: str = "python -m rdlib train") -> str:
+    """The literal command line that asks for `asked`."""
+    words = [program]
+    for f in dataclasses.fields(TrainConfig):
+        value = getattr(asked, f.name)
+        default = f.default if f.default is not dataclasses.MISSING else {}
+        if value == default and f.name != "algo":
+            continue
+        if f.name == "variants":
+            words += [w for v in value for w in ("--variant", _assigned(v))]
+            continue
+        text = _assigned(value) if isinstance(value, Mapping) else value
+        words += [f"--{f.name}", ",".join(map(str, text)) if isinstance(text, tuple) else str(text)]
+    return shlex.join(words)
+
+
+def _assigned(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in values.items())

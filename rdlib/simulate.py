@@ -255,12 +255,17 @@ class GymnasiumEnv(BatchedEnv):
             env.close()
 
 
+def register(env_id: str) -> None:
+    """Make gymnasium know environments that live in a package of their own."""
+    if env_id.startswith("Adroit"):
+        import gymnasium_robotics  # noqa: F401  (registers on import)
+
+
 def make(
     env_id: str, n: int, max_episode_steps: int | None = None, threads: int | None = None
 ) -> BatchedEnv:
     """`n` copies of `env_id`; the time limit is the registered one unless given."""
-    if env_id.startswith("Adroit"):
-        import gymnasium_robotics  # noqa: F401  (registers the Adroit environments)
+    register(env_id)
     try:
         spec = gymnasium.spec(env_id)
     except gymnasium.error.Error as error:

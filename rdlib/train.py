@@ -51,14 +51,14 @@ class Run:
     normaliser: Normaliser
 
 
-def train(asked: TrainConfig, progress: bool | None = None) -> Run:
-    """Train (or resume, or find finished) the agents that `asked` describes.
+def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
+    """Train (or resume, or find finished) the agents that `asked` describes; a plan is trained as it is.
 
     `progress`: show a bar; None: only on a terminal. Raises ConfigError, DataError, CheckpointError
     before anything is written where the request cannot be met; KeyboardInterrupt after saving a
     checkpoint when interrupted.
     """
-    plan = make_plan(asked)
+    plan = asked if isinstance(asked, Plan) else make_plan(asked)
     trainer = Trainer(plan)
     try:
         with folder_lock(plan.out):

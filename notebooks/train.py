@@ -1,0 +1,202 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Train an agent
+#
+# One notebook trains any algorithm of the book, with or without Representation Distinction (RD), on any
+# dataset, evaluates it while it learns and leaves a record of the run. As it stands it trains TD3-N-UNC
+# with RD on `hopper-medium`; from a terminal,
+#
+#     papermill notebooks/train.ipynb -p algo td3n_rd
+#
+# does the same, and `-p dataset door-human`, `-p seeds 0,1,2` or `-p rd weight=0.03` change what is trained.
+#
+# | parameter | meaning |
+# |---|---|
+# | `algo` | `bc`, `td3n`, `sacn`; with a critic also `…_rd`, `…_dr3`, `…_ln` (layer norm) |
+# | `dataset` | `hopper-medium` (bundled), `door-human`, `d4rl/hopper-medium-v2`, a path to an `.hdf5`, a Minari id; or several of one environment with commas between, trained together |
+# | `seeds` | `0`, `[0, 1, 2]` or `"0,1,2"`; all seeds train together |
+# | `steps` | gradient updates; 0: as the scale says |
+# | `rd`, `config` | hyperparameters of the plug-in and of the algorithm: `{"weight": 0.03}` or `"weight=0.03"` |
+# | `device` | `auto`, `cpu`, `cuda` |
+# | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale; `auto`: `paper` if there is a GPU |
+# | `out` | folder of the records and the checkpoint; empty: `runs/<algo>/<dataset>` |
+
+# %% tags=["parameters"]
+algo = "td3n_rd"
+dataset = "hopper-medium"
+seeds = [0]
+steps = 0
+config = {}
+rd = {}
+device = "auto"
+scale = "auto"
+out = ""
+
+# %% [markdown]
+# papermill only warns about a parameter that a notebook does not have, and would then train the defaults.
+# Here every name and type is checked, and an unknown one stops the notebook with the nearest known names.
+
+# %%
+from rdlib.plan import from_notebook
+
+asked = from_notebook(globals())
+
+# %%
+import base64
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+import rdlib
+from rdlib import plots, video
+from rdlib.plan import command, make_plan
+
+plots.use_style()
+plan = make_plan(asked)
+settings = {
+    "algorithm": plan.recipe.name,
+    "agents trained together": len(plan.agents),
+    "gradient updates": f"{plan.steps:,}",
+    "evaluated every": f"{plan.eval_every:,} updates, {asked.episodes} episodes, on {plan.env_id}",
+    "device": str(plan.device),
+    "records and checkpoint": str(plan.out),
+}
+settings |= {f"config: {k}": v for k, v in asdict(plan.agents[0].config).items()}
+if plan.agents[0].plugin is not None:
+    settings |= {f"plug-in: {k}": v for k, v in asdict(plan.agents[0].plugin).items()}
+if plan.scale == "quick":
+    display(Markdown(
+        "**Quick scale.** Few updates, a smaller ensemble and smaller networks than the paper's: enough "
+        "to see every part at work, not to reproduce a number of its tables. `-p scale paper` does that."
+    ))  # fmt: skip
+pd.DataFrame(settings.items(), columns=["setting", "value"]).style.hide()
+
+# %% [markdown]
+# ## The data
+#
+# Offline RL has nothing else. The colour on the right is the reward.
+
+# %%
+for data in {id(a.dataset): a.dataset for a in plan.agents}.values():
+    print(data)
+    print(f"mean episode: {data.episode_returns().mean():.1f} return, {data.episode_lengths().mean():.0f} steps")
+    plots.dataset_overview(data)
+
+# %% [markdown]
+# ## Training
+#
+# An interrupted or killed run resumes from its last checkpoint when the same notebook is run again, and a
+# finished one is read back. Beside it trains behaviour cloning (BC), the regression of actions on
+# states that every offline method should beat.
+
+# %%
+run = rdlib.train(plan, progress=True)
+
+# %%
+beside = replace(asked, algo="bc", config={}, plugin={}, steps=0, eval_every=0, out=str(plan.out / "bc"))
+cloned = rdlib.train(beside, progress=True)
+
+# %% [markdown]
+# ## What was learned
+#
+# Return is what counts. The last-iterate score is the mean over the last evaluations, as many as were
+# fixed before the run began; the best one is shown beside it and is optimistic. The untrained agent is
+# the same network before its first update.
+
+# %%
+data = plan.agents[0].dataset
+records = [r for r in run.records if r.dataset == data.name]
+clones = [r for r in cloned.records if r.dataset == data.name]
+behaviour = plots.dataset_score(data)
+plots.learning_curves({asked.algo: records, "bc": clones}, {f"mean of {data.name}": behaviour});
+
+# %%
+rows = [
+    {"": r.algo, "dataset": r.dataset, "seed": r.seed, "updates": r.stopped_at, "status": r.status,
+     "untrained": r.scores()[0], "last": r.last_score(), "best": r.best_score()}
+    for r in run.records + cloned.records
+]  # fmt: skip
+rows += [{"": "behaviour policy", "dataset": data.name, "last": behaviour}]
+print("score: 100 (return - random) / (expert - random), D4RL's" if records[0].reference else "returns")
+pd.DataFrame(rows).fillna("").style.format(precision=1).hide()
+
+# %% [markdown]
+# ## Values
+#
+# TD learning updates $Q$ at data actions $a$ and asks for it at the policy's actions $\pi(s)$. Where
+# $Q(s,\pi(s))$ runs away from $Q(s,a)$ although no data ever supported it, it was generalisation that
+# moved it.
+
+# %%
+frame = plots.evaluations(records)
+if "q_data" in frame:
+    names = {"q_data": "Q(s, a)", "q_policy": "Q(s, π(s))", "q_ood": "Q(s, π_ood(s))"}
+    plots.curves(frame, {k: v for k, v in names.items() if k in frame}, "Q", "mean value on fixed states")
+else:
+    print(f"{asked.algo} has no critic")
+
+# %% [markdown]
+# ## The kernel
+#
+# How far a TD update at one action moves the value at another is the neural tangent kernel of the two; its
+# share that comes from the last layer is the product of their features. RD suppresses it between data and
+# policy (stage 1) and, where the two coincide, between the policy and the learned out-of-distribution
+# policy $\pi_{ood}$ (stage 2). The cosine on the right does not depend on the norm of the features.
+
+# %%
+import matplotlib.pyplot as plt
+
+if "q_data" in frame:
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.6))
+    pairs = {"data_policy": "data, policy", "policy_ood": "policy, OOD", "data_data": "data, other data"}
+    for axis, kind in zip(axes, ("kernel", "cosine"), strict=True):
+        found = {f"{kind}_{k}": v for k, v in pairs.items() if f"{kind}_{k}" in frame}
+        plots.curves(frame, found, kind, f"feature {kind} between actions", axis)
+    axes[0].set_yscale("log")
+else:
+    print(f"{asked.algo} has no critic")
+
+# %% [markdown]
+# How near the policy is to the data, and how much of the penalty is stage 2 ($w$ averaged over states):
+
+# %%
+shown = {"policy_data_distance": "mean |π(s) - a|² / dim A", "rd_switch": "mean w(s)"}
+shown = {k: v for k, v in shown.items() if k in frame}
+plots.curves(frame, shown, "", "distance from the data, and the switch between stages");
+
+# %% [markdown]
+# ## The policy at work
+
+# %%
+try:
+    clip = video.record(plan.out, plan.out / "policy.mp4")
+    content = base64.b64encode(Path(clip).read_bytes()).decode()
+    source = f"data:video/mp4;base64,{content}"
+    label = f"The trained {asked.algo} policy in {plan.env_id}, first evaluation episode"
+    display(HTML(f'<video controls loop muted playsinline aria-label="{label}" src="{source}"></video>'))
+except video.VideoError as error:
+    print(f"No video: {error}")
+
+# %% [markdown]
+# ## Again
+#
+# The same run from a terminal, and what it wrote:
+
+# %%
+print(command(asked))
+for record in run.records:
+    print(plan.out / record.file_name, f"{record.seconds:.0f} s, {record.device}, {record.matmul} product")

@@ -1,0 +1,127 @@
+"""Figures of the book in one style: colour-blind safe, legible at 390 px, drawn from data and records."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rdlib.data import catalog
+from rdlib.data.dataset import DataError, Dataset
+from rdlib.results import Record
+
+PALETTE = sns.color_palette("colorblind")
+STYLE: Any = {
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "figure.dpi": 110,
+}
+
+
+def use_style() -> None:
+    """Set the book's style for every later figure."""
+    plt.rcParams.update(STYLE)
+
+
+def evaluations(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per record and evaluation: algo, dataset, seed, step, score, diagnostics, training means."""
+    rows = []
+    for record in records:
+        for evaluation, score in zip(record.evaluations, record.scores(), strict=True):
+            rows.append({
+                "algo": record.algo, "dataset": record.dataset, "seed": record.seed,
+                "step": evaluation["step"], "score": score,
+                **evaluation["diagnostics"], **evaluation["training"],
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def dataset_overview(dataset: Dataset, points: int = 5_000) -> Figure:
+    """Returns and lengths of the episodes, and the states on their first two principal components,
+    coloured by reward."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.2))
+    returns, lengths = dataset.episode_returns(), dataset.episode_lengths()
+    left.hist(returns, bins=40, color=PALETTE[0])
+    left.set(title="episode returns", xlabel="return", ylabel="episodes")
+    middle.hist(lengths, bins=40, color=PALETTE[1])
+    middle.set(title="episode lengths", xlabel="steps")
+    rows = np.linspace(0, len(dataset) - 1, min(points, len(dataset))).astype(int)
+    states = dataset.obs[rows].astype(np.float64)
+    states = (states - states.mean(0)) / (states.std(0) + 1e-3)
+    _, _, axes = np.linalg.svd(states, full_matrices=False)
+    plane = states @ axes[:2].T
+    dots = right.scatter(*plane.T, c=dataset.rew[rows], s=3, cmap="viridis", rasterized=True)
+    right.set(title="states, first two principal components", xlabel="first", ylabel="second")
+    figure.colorbar(dots, ax=right, label="reward")
+    return figure
+
+
+def curves(
+    frame: pd.DataFrame, columns: dict[str, str], ylabel: str, title: str, axes: Axes | None = None
+) -> Axes:
+    """Columns of `evaluations` over gradient updates: mean over seeds, band of ± one deviation, one
+    thin line per seed. `columns` maps each to its label."""
+    if axes is None:
+        _, axes = plt.subplots(figsize=(6, 3.6))
+    for (column, label), colour in zip(columns.items(), PALETTE, strict=False):
+        table = frame.pivot_table(index="step", columns="seed", values=column)
+        mean, std = table.mean(axis=1), table.std(axis=1, ddof=0)
+        axes.plot(mean.index, mean, label=label, color=colour, lw=2)
+        if table.shape[1] > 1:
+            axes.fill_between(mean.index, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+            axes.plot(table.index, table, color=colour, lw=0.5, alpha=0.6)
+    axes.set(xlabel="gradient updates", ylabel=ylabel, title=title)
+    axes.legend()
+    return axes
+
+
+def learning_curves(
+    groups: dict[str, Sequence[Record]], levels: dict[str, float], interval: float = 95
+) -> Figure:
+    """Score over gradient updates of each group of records, with the interval of the mean by
+    bootstrap: over seeds where there are several, else over the episodes of the one seed (which
+    says nothing about seeds). `levels` are horizontal lines to compare with."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    rng = np.random.default_rng(0)
+    for (label, records), colour in zip(groups.items(), PALETTE, strict=False):
+        steps = records[0].steps_evaluated()
+        if len(records) > 1:
+            units = np.stack([r.scores() for r in records if len(r.evaluations) == len(steps)], 1)
+        else:
+            units = np.array([episode_scores(records[0], i) for i in range(len(steps))])
+        resampled = units[:, rng.integers(0, units.shape[1], (1000, units.shape[1]))].mean(-1)
+        low, high = np.percentile(resampled, [50 - interval / 2, 50 + interval / 2], axis=1)
+        axes.plot(steps, units.mean(1), label=label, color=colour, lw=2)
+        axes.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
+    for (label, level), style in zip(levels.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(level, color="grey", ls=style, lw=1.2, label=label)
+    unit = "return" if next(iter(groups.values()))[0].reference is None else "normalised score"
+    axes.set(xlabel="gradient updates", ylabel=unit)
+    axes.legend()
+    return figure
+
+
+def episode_scores(record: Record, index: int) -> np.ndarray:
+    """Score of every episode of one evaluation: (episodes,)."""
+    returns = np.array(record.evaluations[index]["returns"])
+    if record.reference is None:
+        return returns
+    low, high = record.reference
+    return 100 * (returns - low) / (high - low)
+
+
+def dataset_score(dataset: Dataset) -> float:
+    """Mean score of the dataset's whole episodes (mean return where D4RL gives no reference)."""
+    mean = dataset.episode_returns().mean()
+    try:
+        return float(catalog.normalised_score(dataset.env_id or dataset.name, mean))
+    except DataError:
+        return float(mean)
