@@ -31,6 +31,7 @@ lint: $(READY)
 
 # One pytest per notebook: where nbval collects nothing, pytest exits with 5 and make stops, so none is skipped unseen.
 notebooks: $(READY)
+	@rm -rf notebooks/runs # else a finished run would be read back instead of trained
 	@n=0; total=$$(ls notebooks/*.ipynb | wc -l); \
 	for notebook in notebooks/*.ipynb; do \
 	  n=$$((n + 1)); echo "notebook $$n of $$total: $$notebook"; \
