@@ -27,7 +27,9 @@ def tanh_critic() -> Critic:
     critic.net.activation = torch.tanh
     with torch.no_grad():
         for layer in critic.net.hidden:
-            layer.weight *= 8
+            layer.weight *= 4
+            layer.bias *= 0.1
+        critic.net.hidden[0].weight[..., :O, :] *= 0.2  # the state is common to both actions
     return critic
 
 
