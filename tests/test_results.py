@@ -1,0 +1,188 @@
+"""Records: written whole, read strictly, scored as fixed in advance."""
+
+import dataclasses
+import json
+import math
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rdlib.results import (
+    SCHEMA,
+    Record,
+    RecordError,
+    as_row,
+    fingerprint,
+    finite,
+    load_record,
+    load_records,
+    provenance,
+    save_record,
+)  # fmt: skip
+
+
+def evaluation(step: int, *returns: float) -> dict[str, Any]:
+    return {"step": step, "returns": list(returns), "lengths": [10] * len(returns)}
+
+
+RECORD = Record(
+    algo="td3n_rd", dataset="made-up", dataset_source="hdf5", dataset_digest="ab", dataset_size=200,
+    env_id="Hopper-v5", seed=3, scale="quick", steps=400, config={"beta": 1.0}, plugin={"weight": 0.1},
+    config_hash="cd", status="finished", stopped_at=400, last_k=2, reference=[-20.0, 180.0],
+    evaluations=[
+        evaluation(0, 0.0, 0.0), evaluation(100, 400.0, 600.0), evaluation(200, 10.0, 30.0),
+        evaluation(400, 50.0, 70.0),
+    ],
+    versions={"torch": "2"}, device="cpu", matmul="default", commit=None,
+    started="2026-01-01T00:00:00+00:00", seconds=1.5, agents=2,
+)  # fmt: skip
+
+
+def test_round_trip_and_nothing_else_in_the_folder(tmp_path):
+    path = save_record(RECORD, tmp_path / "new")
+    assert load_record(path) == RECORD
+    assert [p.name for p in path.parent.iterdir()] == [RECORD.file_name]
+    bare = dataclasses.replace(RECORD, plugin=None, reference=None, commit="ab+", seconds=2)
+    assert load_record(save_record(bare, tmp_path)) == bare
+
+
+def test_scores_are_d4rls_and_the_last_k_were_fixed_in_advance():
+    """Normalised to (-20, 180): 100 (return + 20) / 200."""
+    np.testing.assert_allclose(RECORD.scores(), [10.0, 260.0, 20.0, 40.0])
+    assert RECORD.last_score() == pytest.approx(30.0)  # of 20 and 40: neither all four nor the best
+    assert RECORD.best_score() == pytest.approx(260.0)
+    assert RECORD.steps_evaluated().tolist() == [0, 100, 200, 400]
+    raw = dataclasses.replace(RECORD, reference=None, last_k=1)
+    assert raw.last_score() == pytest.approx(60.0) and raw.best_score() == pytest.approx(500.0)
+    few = dataclasses.replace(RECORD, last_k=10)
+    assert few.last_score() == pytest.approx(np.mean([10.0, 260.0, 20.0, 40.0]))
+
+
+def test_a_diverged_run_has_no_last_score():
+    gone = dataclasses.replace(RECORD, status="diverged", stopped_at=250)
+    assert math.isnan(gone.last_score()) and gone.best_score() == pytest.approx(260.0)
+    row = as_row(gone)
+    assert row["status"] == "diverged" and row["steps"] == 250 and math.isnan(row["last"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_is_never_written(tmp_path, value):
+    rotten = dataclasses.replace(RECORD, evaluations=[evaluation(0, value)])
+    with pytest.raises(ValueError):
+        save_record(rotten, tmp_path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError):
+        fingerprint({"x": value})
+    assert finite(value) is None and finite(2) == 2.0
+
+
+def test_a_file_name_belongs_to_one_run():
+    changes = {
+        "algo": "td3n", "dataset": "other", "dataset_digest": "ff", "seed": 4, "config_hash": "ee",
+    }  # fmt: skip
+    names = {dataclasses.replace(RECORD, **{k: v}).file_name for k, v in changes.items()}
+    assert len(names | {RECORD.file_name}) == len(changes) + 1
+    later = dataclasses.replace(RECORD, started="2027", seconds=9.0, device="cuda")
+    assert later.file_name == RECORD.file_name
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_keys():
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+# ---- reading
+
+
+def changed(path: Path, **values: Any) -> Path:
+    """The record with some fields set, or left out where the value is `...`."""
+    content = json.loads(save_record(RECORD, path).read_text()) | values
+    file = path / "record-changed.json"
+    file.write_text(json.dumps({k: v for k, v in content.items() if v is not ...}))
+    return file
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Record)])
+def test_a_missing_field_is_named(tmp_path, field):
+    path = changed(tmp_path, **{field: ...})
+    with pytest.raises(RecordError, match=field) as error:
+        load_record(path)
+    assert str(path) in str(error.value)
+
+
+WRONG = {str: 3, int: "3", float: "1.5", dict: [], list: {}}
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Record)])
+def test_an_ill_typed_field_is_named(tmp_path, field):
+    kind = Record.__dataclass_fields__[field].type
+    optional = isinstance(kind, types.UnionType)
+    bare = kind.__args__[0] if optional else kind
+    wrong = [WRONG[getattr(bare, "__origin__", bare)], True]
+    wrong += [] if optional else [None]
+    for value in wrong:
+        path = changed(tmp_path, **{field: value})
+        with pytest.raises(RecordError, match=field) as error:
+            load_record(path)
+        assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"surprise": 1}, "surprise"), ({"schema": SCHEMA + 1}, "schema 2, this version reads 1"),
+        ({"schema": "1"}, "schema"), ({"status": "running"}, "status 'running'"),
+        ({"evaluations": []}, "evaluations"), ({"evaluations": [3]}, "evaluations"),
+        ({"evaluations": [{"returns": [1.0]}]}, "evaluations"),
+        ({"evaluations": [evaluation(0)]}, "evaluations"),
+        ({"evaluations": [evaluation(-1, 1.0)]}, "evaluations"),
+        ({"evaluations": [evaluation(0, 1.0), evaluation(0, 1.0)]}, "evaluations"),
+        ({"evaluations": [evaluation(5, 1.0), evaluation(0, 1.0)]}, "evaluations"),
+        ({"evaluations": [{"step": "0", "returns": [1.0]}]}, "evaluations"),
+        ({"evaluations": [{"step": 0, "returns": ["1"]}]}, "evaluations"),
+        ({"evaluations": [{"step": 0, "returns": 1.0}]}, "evaluations"),
+        ({"evaluations": [{"step": 0, "returns": [None]}]}, "evaluations"),
+        ({"evaluations": [evaluation(0, math.nan)]}, "evaluations"),
+        ({"reference": [1.0]}, "reference"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_other_contents_are_refused(tmp_path, values, message):
+    path = changed(tmp_path, **values)
+    with pytest.raises(RecordError, match=message) as error:
+        load_record(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'"text"'], ids=str)
+def test_files_that_are_no_records_are_refused(tmp_path, content):
+    path = tmp_path / "record-x.json"
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match="record-x.json"):
+        load_record(path)
+    with pytest.raises(RecordError, match="record-x.json"):
+        load_records(tmp_path)  # never skipped
+    with pytest.raises(RecordError, match="absent.json"):
+        load_record(tmp_path / "absent.json")
+
+
+def test_a_folder_is_read_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RecordError, match="no records"):
+        load_records(tmp_path)
+    other = dataclasses.replace(RECORD, seed=4)
+    save_record(RECORD, tmp_path / "a")
+    save_record(other, tmp_path / "b")
+    assert {r.seed for r in load_records(tmp_path)} == {3, 4}
+    again = save_record(dataclasses.replace(RECORD, seconds=9.0), tmp_path / "c")
+    with pytest.raises(RecordError, match="same run") as error:
+        load_records(tmp_path)
+    assert str(again) in str(error.value) and "/a/record" in str(error.value)
+
+
+def test_provenance_names_the_versions():
+    found = provenance()
+    assert {"python", "torch", "mujoco", "rdlib"} <= found["versions"].keys()
+    assert found["commit"] is None or len(found["commit"].rstrip("+")) == 40
