@@ -47,7 +47,7 @@ def check_choice(config: Any, field: str, choices: Sequence[str]) -> None:
 class RDConfig:
     """The open choices of RD, with this project's documented defaults."""
 
-    weight: float = 1e-3  # λ, on each critic's loss
+    weight: float = 0.1  # λ, on each critic's loss
     stages: str = "both"  # "both", "first", "second"
     switch: str = "smooth"  # "smooth": w(s) below; "hard": all states at once, by mean distance
     sigma: float = 0.3  # σ of w(s) = exp(-|π(s)-a|² / (σ² dim A))

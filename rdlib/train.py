@@ -263,10 +263,11 @@ class Trainer:
 
     def _load(self) -> None:
         tensors, note = load_checkpoint(self.checkpoint, str(self.plan.device))
-        if note["fingerprint"] != self.plan.fingerprint:
+        if note.get("fingerprint") != self.plan.fingerprint:
+            what = _describe(note["policy"]) if "policy" in note else "of unknown origin"
             raise CheckpointError(
-                f"{self.plan.out} holds another run ({_describe(note['policy'])}); choose another out "
-                "folder, or delete this one to start anew"
+                f"{self.plan.out} holds another run ({what}); choose another out folder, or delete "
+                "this one to start anew"
             )
         try:
             self.algorithm.load_tensors(tensors)
