@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from rdlib import matmul
+
 torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
 
 
@@ -20,3 +22,9 @@ def pytest_collection_modifyitems(items):
 def own_cache(tmp_path_factory, monkeypatch):
     """Nothing is read from or left in the user's cache."""
     monkeypatch.setenv("RDLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def same_product(monkeypatch):
+    """Two runs may measure differently which matrix product is quicker, and then round differently."""
+    monkeypatch.setattr(matmul, "choose", lambda device: matmul.use("default"))

@@ -13,6 +13,7 @@ from rdlib import algos
 from rdlib.data.dataset import Dataset
 from rdlib.data.transitions import Normaliser, Transitions
 from rdlib.engine import Algorithm, Batch, Engine, Metrics
+from rdlib.plan import TrainConfig
 from rdlib.rng import Streams
 
 O, U = 4, 2  # noqa: E741
@@ -110,7 +111,7 @@ def agents(
     used = [data[i % len(data)] for i in which]
     streams = Streams([10 + i for i in which], device)
     states = getattr(configs[0], "normalize_states", False)
-    normaliser = Normaliser(used, limits(), states, [1.0] * len(used), dtype).to(device)
+    normaliser = Normaliser(used, limits(), states, [(1.0, 0.0)] * len(used), dtype).to(device)
     transitions = Transitions(used, normaliser)
     algorithm = algos.build(recipe, configs, plugins, streams, O, U, dtype)
     engine = Engine(algorithm, streams, transitions.sizes, gather(transitions.gather))
@@ -133,3 +134,18 @@ def snapshot(algorithm: Algorithm) -> dict[str, torch.Tensor]:
 
 
 DATA = (dataset(0), dataset(1, n=333))
+
+
+def asked(data: Sequence[Path] | Path, out: Path, **more: Any) -> TrainConfig:
+    """A complete run of a second or less: tiny networks on D4RL files of Hopper's dimensions."""
+    paths = [data] if isinstance(data, Path) else data
+    algo = more.get("algo", "td3n_rd")
+    recipe = algos.find(algo)
+    values: dict[str, Any] = {
+        "algo": algo, "dataset": ",".join(map(str, paths)), "env": "Hopper-v5", "steps": 40,
+        "eval_every": 20, "episodes": 2, "last_k": 1, "scale": "quick", "device": "cpu",
+        "plugin": {"states": 8} if recipe.plugin == "rd" else {}, "out": str(out),
+    }  # fmt: skip
+    small = fields(recipe.entry.config, {**TINY, "depth": 1, "actor_depth": 1})
+    values["config"] = {**small, **more.pop("config", {})}
+    return TrainConfig(**{**values, **more})
