@@ -117,13 +117,14 @@ def test_actions_are_mapped_to_the_unit_box_and_back():
     np.testing.assert_allclose(normaliser.to_env(corners)[0], [low, high], atol=1e-7)
 
 
-def test_rewards_are_scaled_per_agent_and_nothing_else_is():
+def test_rewards_are_scaled_and_shifted_per_agent_and_nothing_else_is():
     data = (DATA[0], DATA[1])
     _, scaled = made(scales=[0.1, 3.0], data=data)
     _, plain = made(data=data)
     rows = torch.arange(20).repeat(2, 1)
     ours, theirs = scaled.gather(rows), plain.gather(rows)
-    np.testing.assert_allclose(ours.rew, theirs.rew * torch.tensor([[0.1], [3.0]]), rtol=1e-6)
+    expected = theirs.rew * torch.tensor([[0.1], [3.0]]) + torch.tensor([[0.0], [-1.0]])
+    np.testing.assert_allclose(ours.rew, expected, rtol=1e-6)
     assert torch.equal(ours.obs, theirs.obs) and torch.equal(ours.mask, theirs.mask)
 
 
