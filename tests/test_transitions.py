@@ -124,7 +124,7 @@ def test_rewards_are_scaled_and_shifted_per_agent_and_nothing_else_is():
     rows = torch.arange(20).repeat(2, 1)
     ours, theirs = scaled.gather(rows), plain.gather(rows)
     expected = theirs.rew * torch.tensor([[0.1], [3.0]]) + torch.tensor([[0.0], [-1.0]])
-    np.testing.assert_allclose(ours.rew, expected, rtol=1e-6)
+    np.testing.assert_allclose(ours.rew, expected, rtol=1e-5, atol=1e-6)
     assert torch.equal(ours.obs, theirs.obs) and torch.equal(ours.mask, theirs.mask)
 
 

@@ -39,7 +39,7 @@ class Entry:
     paper: Scale
 
 
-_SMALL = {"n_critics": 4, "beta": 3.0, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
+_SMALL = {"n_critics": 4, "beta": 4.0, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 _PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
 ALGORITHMS = {
     "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
