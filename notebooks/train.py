@@ -107,7 +107,10 @@ for data in {id(a.dataset): a.dataset for a in plan.agents}.values():
 run = rdlib.train(plan, progress=True)
 
 # %%
-beside = replace(asked, algo="bc", config={}, plugin={}, steps=0, eval_every=0, out=str(plan.out / "bc"))
+beside = replace(
+    asked, algo="bc", config={}, plugin={}, variants=({},), steps=0, eval_every=0,
+    out=str(plan.out / "bc"),
+)  # fmt: skip
 cloned = rdlib.train(beside, progress=True)
 
 # %% [markdown]

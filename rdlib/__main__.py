@@ -5,6 +5,7 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def integers(text: str) -> tuple[int, ...]:
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     default = TrainConfig()
-    top = argparse.ArgumentParser("rdlib", description=__doc__)
+    top = _Parser("rdlib", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
 
     p = commands.add_parser("train", help="train agents, or resume a run", formatter_class=_Defaults)
@@ -88,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; subcommands get the same class."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"rdlib: error: {message}; see {self.prog} --help\n")
+
+
 class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults."""
 
@@ -108,10 +116,19 @@ def _train(a: argparse.Namespace) -> None:
 
 
 def _evaluate(a: argparse.Namespace) -> None:
+    if a.episodes < 1:
+        raise ConfigError(f"episodes = {a.episodes}, expected at least 1")
     policy = load_policy(a.run)
     limit = None if a.env else policy.max_episode_steps
     seeds = [a.seed + i for i in range(len(policy.seeds))]
     evaluator = Evaluator(a.env or policy.env_id, seeds, a.episodes, limit)
+    env, norm = evaluator.env, policy.normaliser
+    obs_dim, act_dim = norm.obs_mean.shape[-1], norm.act_half.shape[-1]
+    if (env.obs_dim, env.act_dim) != (obs_dim, act_dim):
+        raise SimulationError(
+            f"env = {env.env_id!r} has observations of {env.obs_dim} and actions of {env.act_dim}; "
+            f"the policy takes {obs_dim} and {act_dim}"
+        )
     result = evaluator.run(policy.algorithm.act, policy.normaliser)
     evaluator.close()
     for dataset, seed, returns in zip(policy.datasets, policy.seeds, result.returns, strict=True):

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rdlib import algos, matmul
 from rdlib.data.dataset import Dataset
 from rdlib.data.transitions import Normaliser, Transitions
-from rdlib.engine import Engine
+from rdlib.engine import ConfigError, Engine
 from rdlib.rng import Streams
 
 OBS_DIM, ACT_DIM = 11, 3  # Hopper
@@ -118,6 +118,10 @@ def report(
     overrides: dict[str, Any] | None = None,
 ) -> None:
     """Print the table of `names` x `agents` and the machine's own rates beside it."""
+    for name in names:
+        algos.find(name).config(overrides or {})  # before any minute is spent
+    if min(agents) < 1:
+        raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
     path = matmul.choose(device)
     print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"float32 product: {path}, relative error {matmul.rate_and_error()[1]:.1e}")

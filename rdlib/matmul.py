@@ -1,6 +1,8 @@
 """Which float32 matrix product runs, chosen once per run by measurement and written into its record."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +26,22 @@ def use(path: str) -> str:
         _onednn.fp32_precision = "bf16" if path == "onednn" else "none"
     torch.backends.cuda.matmul.allow_tf32 = path == "tf32"
     return path
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Torch's own product on one thread: what comes out must not hang on what ran before. Beside
+    simulation threads it is also the quickest way for small networks."""
+    threads, precision = torch.get_num_threads(), getattr(_onednn, "fp32_precision", None)
+    torch.set_num_threads(1)
+    if _onednn is not None:
+        _onednn.fp32_precision = "none"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if _onednn is not None:
+            _onednn.fp32_precision = precision
 
 
 def choose(device: torch.device) -> str:

@@ -113,20 +113,24 @@ def train_online(recipe: Recipe, out: Path) -> None:
         snapshots = load_file(out / "snapshots.safetensors")
         past = json.loads((out / "curve.json").read_text())
         curve, done, updates = past["curve"], past["steps"], past["updates"]
+        if done >= recipe.steps:
+            return
 
     episode = 1_000_000 * recipe.seed + done
     obs = env.reset(range(episode, episode + env.n))
     episode += env.n
-    started = time.time()
+    started = time.time() - (curve[-1]["seconds"] if curve else 0.0)
+    first = done  # where a resumed run stands has been measured and saved
     while True:
-        if done % recipe.snapshot_every == 0:
+        over = done >= recipe.steps
+        if (done % recipe.snapshot_every == 0 or over) and (not curve or curve[-1]["step"] < done):
             returns = sampled_returns(agent.actor, recipe.env_id, range(recipe.episodes))
             for name, value in agent.actor.state_dict().items():
                 snapshots[f"{done}/{name}"] = value.clone()
             row = {"step": done, "returns": returns.tolist(), "seconds": time.time() - started}
             curve.append(row)
             print(f"{done:8d}  return {returns.mean():7.1f} ± {returns.std():6.1f}", flush=True)
-        if done % (10 * recipe.snapshot_every) == 0 and done:
+        if (done % (10 * recipe.snapshot_every) == 0 or over) and done > first:
             rows = replay.rows[: int(replay.filled)]
             _replace(checkpoint, {**agent.tensors(), "replay": rows})
             _replace(out / "snapshots.safetensors", snapshots)
@@ -136,7 +140,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
                 "mujoco": simulate.mujoco.__version__, "curve": curve,
             }  # fmt: skip
             (out / "curve.json").write_text(json.dumps(record))
-        if done >= recipe.steps:
+        if over:
             break
         if done < recipe.random_steps:
             action = 2 * streams.uniform("explore", done, 1, (env.n, env.act_dim))[0, 0] - 1

@@ -241,19 +241,21 @@ def assignments(text: str) -> dict[str, Any]:
     """`beta=0.5,target=min` as a dictionary; values are JSON where they are, else words."""
     found: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
-        name, equals, value = part.partition("=")
+        name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise ConfigError(f"{part!r}: expected name=value")
+        if name in found:
+            raise ConfigError(f"{text!r}: {name} is given twice")
         try:
-            found[name.strip()] = json.loads(value)
+            found[name] = json.loads(value)
         except ValueError:
-            found[name.strip()] = value.strip()
+            found[name] = value
     return found
 
 
 def command(asked: TrainConfig, program: str = "python -m rdlib train") -> str:
     """The literal command line that asks for `asked`."""
-    words = [program]
+    words = program.split()
     for f in dataclasses.fields(TrainConfig):
         value = getattr(asked, f.name)
         default = f.default if f.default is not dataclasses.MISSING else {}

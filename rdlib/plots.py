@@ -1,6 +1,7 @@
 """Figures of the book in one style: colour-blind safe, legible at 390 px, drawn from data and records."""
 
 from collections.abc import Iterable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -91,17 +92,20 @@ def learning_curves(
     says nothing about seeds). `levels` are horizontal lines to compare with."""
     figure, axes = plt.subplots(figsize=(7, 4))
     rng = np.random.default_rng(0)
-    for (label, records), colour in zip(groups.items(), PALETTE, strict=False):
-        steps = records[0].steps_evaluated()
+    for (label, records), colour in zip(groups.items(), cycle(PALETTE), strict=False):
+        steps = max((r.steps_evaluated() for r in records), key=len)
         if len(records) > 1:
-            units = np.stack([r.scores() for r in records if len(r.evaluations) == len(steps)], 1)
+            whole = [r.scores() for r in records if len(r.evaluations) == len(steps)]
+            units = np.stack(whole, 1)
+            if len(whole) < len(records):  # no mean can be drawn with a curve that breaks off
+                label += f" ({len(whole)} of {len(records)} seeds, the others diverged)"
         else:
             units = np.array([episode_scores(records[0], i) for i in range(len(steps))])
         resampled = units[:, rng.integers(0, units.shape[1], (1000, units.shape[1]))].mean(-1)
         low, high = np.percentile(resampled, [50 - interval / 2, 50 + interval / 2], axis=1)
         axes.plot(steps, units.mean(1), label=label, color=colour, lw=2)
         axes.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
-    for (label, level), style in zip(levels.items(), ("--", ":", "-."), strict=False):
+    for (label, level), style in zip(levels.items(), cycle(("--", ":", "-.")), strict=False):
         axes.axhline(level, color="grey", ls=style, lw=1.2, label=label)
     unit = "return" if next(iter(groups.values()))[0].reference is None else "normalised score"
     axes.set(xlabel="gradient updates", ylabel=unit)

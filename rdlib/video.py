@@ -9,9 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rdlib.train import load_policy
+
 BACKENDS = ("egl", "osmesa")
 FPS = 25
 SIZE = (320, 240)
+TIMEOUT = 300  # seconds
 
 
 class VideoError(RuntimeError):
@@ -20,13 +23,18 @@ class VideoError(RuntimeError):
 
 def record(run: Path, path: Path, steps: int = 500) -> Path:
     """Render the first agent of the run in folder `run` into the MP4 at `path`, one episode of at most
-    `steps` steps. Raises VideoError where no offscreen OpenGL works."""
+    `steps` steps. Raises VideoError where no offscreen OpenGL works, CheckpointError where there is no
+    such run."""
+    load_policy(run)  # what is wrong with the run is no matter of OpenGL
     failures = []
     for backend in BACKENDS:
         call = [sys.executable, "-m", "rdlib.video", str(run), str(path), str(steps)]
-        done = subprocess.run(
-            call, env={**os.environ, "MUJOCO_GL": backend}, capture_output=True, text=True, timeout=300
-        )
+        chosen = {**os.environ, "MUJOCO_GL": backend}
+        try:
+            done = subprocess.run(call, env=chosen, capture_output=True, text=True, timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            failures.append(f"{backend}: no clip within {TIMEOUT} s")
+            continue
         if done.returncode == 0:
             return path
         failures.append(f"{backend}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
@@ -44,7 +52,6 @@ def _render(run: Path, path: Path, steps: int) -> None:
 
     from rdlib import simulate
     from rdlib.evaluate import episode_seeds
-    from rdlib.train import load_policy
 
     policy = load_policy(run)
     simulate.register(policy.env_id)

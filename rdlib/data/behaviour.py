@@ -25,7 +25,7 @@ import torch
 from safetensors import safe_open
 from tqdm import tqdm
 
-from rdlib import simulate
+from rdlib import matmul, simulate
 from rdlib.data import minari
 from rdlib.data.dataset import DataError, Dataset, cache_root
 from rdlib.nets import GaussianActor, Initialiser
@@ -157,7 +157,8 @@ def _parts(environment: str, quality: str, size: int) -> list[tuple[str, int, in
     """(policy, transitions, seed) of each part of a dataset."""
     if quality == "medium-expert":
         half = size // 2
-        return [("medium", half, _SEEDS["medium"]), ("expert", size - half, _SEEDS["expert"])]
+        parts = [("medium", half, _SEEDS["medium"]), ("expert", size - half, _SEEDS["expert"])]
+        return [part for part in parts if part[1]]
     if quality == "medium-replay":
         count = len(about(environment)["replay"])
         shares = np.diff(np.linspace(0, size, count + 1).astype(int))
@@ -203,7 +204,8 @@ def make(
     """Roll a dataset out into `base`, by all cores; returns its folder."""
     env_id, name = about(environment)["env_id"], dataset_id(environment, quality, size)
     disable = None if progress is None else not progress
-    with tqdm(total=size, desc=f"rolling out {name}", unit="step", disable=disable) as bar:
+    bar = tqdm(total=size, desc=f"rolling out {name}", unit="step", disable=disable)
+    with bar, matmul.plain():
         episodes = [
             episode
             for part, count, seed in _parts(environment, quality, size)
