@@ -85,16 +85,17 @@ def roll_out(
     streams = Streams([seed])
     running: list[dict[str, Any]] = [{} for _ in range(COPIES)]
     finished: dict[int, minari.Episode] = {}
-    begun = total = step = 0
+    lengths: list[int] = []  # of the episodes so far, in the order they began
+    total = step = 0
     active = np.ones(COPIES, dtype=bool)
     obs = env.reset([0] * COPIES)
 
     def begin(slot: int) -> np.ndarray:
-        nonlocal begun
-        episode_seed = 10_000_000 * seed + begun
+        number = len(lengths)
+        episode_seed = 10_000_000 * seed + number
         obs = env.reset([episode_seed], [slot])
-        running[slot] = {"number": begun, "seed": episode_seed, "obs": [obs[slot]], "act": [], "rew": []}
-        begun += 1
+        running[slot] = {"number": number, "seed": episode_seed, "obs": [obs[slot]], "act": [], "rew": []}
+        lengths.append(0)
         return obs
 
     for slot in range(COPIES):
@@ -113,15 +114,23 @@ def roll_out(
             episode["obs"].append(obs[slot])
             episode["act"].append(actions[slot])
             episode["rew"].append(rewards[slot])
+            lengths[episode["number"]] += 1
             if terminated[slot] or truncated[slot]:
                 finished[episode["number"]] = _episode(episode, bool(terminated[slot]))
                 if total < size:  # the episodes under way may already hold enough
                     obs = begin(slot)
                 else:
                     active[slot] = False
+        if total >= size:  # an episode stops where it and all before it hold enough
+            reached = np.cumsum(lengths)
+            for slot in np.flatnonzero(active).tolist():
+                number = running[slot]["number"]
+                if reached[number] >= size:
+                    finished[number] = _episode(running[slot], False)
+                    active[slot] = False
     env.close()
     left = size
-    for number in range(begun):
+    for number in range(len(lengths)):
         whole = finished.pop(number)
         length = len(whole.rewards)
         if length > left:
