@@ -129,7 +129,7 @@ def _evaluate(a: argparse.Namespace) -> None:
             f"env = {env.env_id!r} has observations of {env.obs_dim} and actions of {env.act_dim}; "
             f"the policy takes {obs_dim} and {act_dim}"
         )
-    result = evaluator.run(policy.algorithm.act, policy.normaliser)
+    result = evaluator.run(policy.algorithm.player(a.episodes), policy.normaliser)
     evaluator.close()
     for dataset, seed, returns in zip(policy.datasets, policy.seeds, result.returns, strict=True):
         line = f"{dataset}, seed {seed}: return {returns.mean():.1f} ± {returns.std():.1f}"

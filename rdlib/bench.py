@@ -76,7 +76,7 @@ def measure(
     streams = Streams(range(agents), device)
     limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
     config = recipe.config(overrides)
-    normaliser = Normaliser([dataset] * agents, limits, True, [1.0] * agents).to(device)
+    normaliser = Normaliser([dataset] * agents, limits, True, [(1.0, 0.0)] * agents).to(device)
     data = Transitions([dataset] * agents, normaliser)
     plugin = recipe.plugin_config({})
     algorithm = algos.build(
@@ -109,7 +109,7 @@ def peak_of_transitions(size: int = 1_000_000) -> float:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dataset = synthetic(size)
     limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
-    Transitions([dataset], Normaliser([dataset], limits, True, [1.0]))
+    Transitions([dataset], Normaliser([dataset], limits, True, [(1.0, 0.0)]))
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 

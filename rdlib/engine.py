@@ -18,6 +18,9 @@ from rdlib.nets import Critic
 from rdlib.rng import Streams
 
 Metrics = dict[str, Tensor]
+# Normalised observations (A,n,O) and the raw rewards (A,n) of the step before (0 at first) to actions
+# (A,n,U).
+Player = Callable[[Tensor, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
@@ -67,11 +70,27 @@ def adam(parameters: Any, lr: float, **options: Any) -> torch.optim.Adam:
     return torch.optim.Adam(parameters, lr=lr, fused=True, **options)
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One optimiser step on the per-agent losses (A,), summed so that agents do not interact."""
+def descend(
+    optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float | None = None
+) -> None:
+    """One optimiser step on the per-agent losses (A,), summed so that agents do not interact; each
+    agent's gradient clipped to `max_norm` by itself."""
     optimizer.zero_grad(set_to_none=True)
     loss.sum().backward()
+    if max_norm is not None:
+        clip_gradients([p for g in optimizer.param_groups for p in g["params"]], max_norm)
     optimizer.step()
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> None:
+    """Scale each agent's gradient (slice i of all parameters' gradients) to a norm of at most
+    `max_norm`, as `torch.nn.utils.clip_grad_norm_` would for the agent alone."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    squares = torch.stack([g.square().flatten(1).sum(1) for g in gradients])  # (parameters, A)
+    factor = (max_norm / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)  # (A,)
+    for g in gradients:
+        g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
 
 
 class Plugin(nn.Module):
@@ -108,8 +127,11 @@ class Algorithm(nn.Module):
     """Base of rdlib.algos: A agents of one algorithm.
 
     Subclasses build networks in `__init__`, register optimisers in `self.optimizers`, and implement
-    `noise`, `update` and `act`. Everything is in normalised units (see `Batch`).
+    `update`, `act` and where they need them `noise` and `player`. Everything is in normalised units
+    (see `Batch`).
     """
+
+    total_steps = 0  # gradient updates of the whole run, for schedules; set by rdlib.algos.build
 
     def __init__(self, configs: Sequence[Any], streams: Streams, plugin: "Plugin | None" = None):
         super().__init__()
@@ -136,6 +158,11 @@ class Algorithm(nn.Module):
     def act(self, obs: Tensor) -> Tensor:
         """The evaluated policy: (A,n,O) -> (A,n,U)."""
         raise NotImplementedError
+
+    def player(self, copies: int) -> Player:
+        """The evaluated policy over one round of episodes in `copies` environments per agent, which
+        may remember what it saw. This one remembers nothing."""
+        return lambda obs, reward: self.act(obs)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that training changes, by name: parameters and optimiser moments."""

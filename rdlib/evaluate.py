@@ -1,14 +1,14 @@
 """Seeded returns of the evaluated policies, all agents of a batch together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rdlib import simulate
 from rdlib.data.transitions import Normaliser
+from rdlib.engine import Player
 from rdlib.simulate import BatchedEnv
 
 EPISODES = 10  # per agent, D4RL's and CORL's custom
@@ -43,10 +43,10 @@ class Evaluator:
         self._seeds = [s for seed in seeds for s in episode_seeds(seed, episodes)]
 
     def run(
-        self, act: Callable[[Tensor], Tensor], normaliser: Normaliser, alive: np.ndarray | None = None
+        self, player: Player, normaliser: Normaliser, alive: np.ndarray | None = None
     ) -> Returns:
-        """One episode in every copy. `act` maps normalised observations (A,n,O) to actions (A,n,U);
-        agents where `alive` (A,) is False are not stepped and get NaN."""
+        """One episode in every copy, actions from `player`; agents where `alive` (A,) is False are not
+        stepped and get NaN."""
         env, shape = self.env, (self.agents, self.episodes)
         alive = np.ones(self.agents, dtype=bool) if alive is None else alive
         active = np.repeat(alive, self.episodes)
@@ -54,10 +54,12 @@ class Evaluator:
         lengths = np.zeros(env.n, dtype=np.int64)
         obs = env.reset(self._seeds)
         mean = normaliser.obs_mean
+        rewards = np.zeros(env.n)
         while active.any():
             with torch.no_grad():
                 raw = torch.from_numpy(obs).to(mean).unflatten(0, shape)  # (A,n,O)
-                actions = normaliser.to_env(act(normaliser.observe(raw)))
+                last = torch.from_numpy(rewards).to(mean).unflatten(0, shape)  # (A,n)
+                actions = normaliser.to_env(player(normaliser.observe(raw), last))
             # A diverged agent's NaN must not reach the simulator.
             chosen = np.nan_to_num(actions.flatten(0, 1).float().cpu().numpy())
             obs, rewards, terminated, truncated = env.step(chosen, active)

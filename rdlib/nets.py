@@ -14,12 +14,40 @@ from torch.nn import functional as F
 
 from rdlib.rng import Streams
 
+Activation = Callable[[Tensor], Tensor]
+
 
 class Initialiser:
-    """Hands each layer its own step of the agents' streams of one purpose, in order of creation."""
+    """Hands each layer its own step of the agents' streams of one purpose, in order of creation.
 
-    def __init__(self, streams: Streams, purpose: str, dtype: torch.dtype = torch.float32):
+    scheme: "uniform", as `nn.Linear` initialises itself; "orthogonal", orthogonal weights of gain √2
+    and zero bias (as CORL's CQL).
+    """
+
+    def __init__(
+        self, streams: Streams, purpose: str, dtype: torch.dtype = torch.float32,
+        scheme: str = "uniform",
+    ):  # fmt: skip
         self.streams, self.purpose, self.dtype, self.step = streams, purpose, dtype, 0
+        self.scheme = scheme
+
+    def affine(self, members: tuple[int, ...], n_in: int, n_out: int) -> tuple[Tensor, Tensor]:
+        """Weight (A, *members, n_in, n_out) and bias (A, *members, 1, n_out) of stacked layers."""
+        if self.scheme == "orthogonal":
+            weight = self.orthogonal((*members, n_in, n_out), 2**0.5)
+            return weight, torch.zeros_like(weight[..., :1, :])
+        bound = n_in**-0.5
+        weight = self.uniform((*members, n_in, n_out), bound)
+        return weight, self.uniform((*members, 1, n_out), bound)
+
+    def orthogonal(self, shape: Sequence[int], gain: float) -> Tensor:
+        """Matrices with orthonormal rows or columns, whichever are fewer, times `gain`: (A, *shape)."""
+        tall = shape[-2] >= shape[-1]
+        z = self.streams.normal(self.purpose, self.step, 1, shape, torch.float64)[0]
+        self.step += 1
+        q, r = torch.linalg.qr(z if tall else z.mT)
+        q = q * torch.linalg.diagonal(r).sign()[..., None, :]  # or QR's own choice of signs shows
+        return (gain * (q if tall else q.mT)).to(self.dtype)
 
     def uniform(self, shape: Sequence[int], bound: float) -> Tensor:
         """Uniform in (-bound, bound): (A, *shape)."""
@@ -37,9 +65,8 @@ class Linear(nn.Module):
 
     def __init__(self, init: Initialiser, members: tuple[int, ...], n_in: int, n_out: int):
         super().__init__()
-        bound = n_in**-0.5
-        self.weight = nn.Parameter(init.uniform((*members, n_in, n_out), bound))
-        self.bias = nn.Parameter(init.uniform((*members, 1, n_out), bound))
+        weight, bias = init.affine(members, n_in, n_out)
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(*lead, B, n_in) -> (*lead, B, n_out)."""
@@ -77,7 +104,7 @@ class MLP(nn.Module):
         width: int,
         depth: int,
         layer_norm: bool = False,
-        activation: Callable[[Tensor], Tensor] = F.relu,
+        activation: Activation = F.relu,
     ):
         super().__init__()
         sizes = [n_in] + [width] * depth
@@ -90,15 +117,18 @@ class MLP(nn.Module):
         self.head = Linear(init, members, sizes[-1], n_out)
         self.activation = activation
 
-    def features(self, x: Tensor) -> Tensor:
-        """Penultimate activations: (*lead, B, n_in) -> (*lead, B, H)."""
-        for layer, norm in zip(self.hidden, self.norms, strict=True):
+    def features(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
+        """Penultimate activations: (*lead, B, n_in) -> (*lead, B, H). `keep`: dropout, one factor
+        (*lead, B, H) for each hidden layer, 0 or 1 / (1 - rate)."""
+        for i, (layer, norm) in enumerate(zip(self.hidden, self.norms, strict=True)):
             x = self.activation(norm(layer(x)))
+            if keep is not None:
+                x = x * keep[i]
         return x
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
         """(*lead, B, n_in) -> (*lead, B, n_out)."""
-        return self.head(self.features(x))
+        return self.head(self.features(x, keep))
 
 
 class Critic(nn.Module):
@@ -113,10 +143,13 @@ class Critic(nn.Module):
         width: int,
         depth: int,
         layer_norm: bool = False,
+        activation: Activation = F.relu,
     ):
         super().__init__()
         self.members = members
-        self.net = MLP(init, (members,), obs_dim + act_dim, 1, width, depth, layer_norm)
+        self.net = MLP(
+            init, (members,), obs_dim + act_dim, 1, width, depth, layer_norm, activation
+        )
 
     def features(self, obs: Tensor, act: Tensor) -> Tensor:
         """Penultimate features φ(s, a): (A,B,O), (A,B,U) -> (A,E,B,H)."""
@@ -144,9 +177,9 @@ class Actor(nn.Module):
         super().__init__()
         self.net = MLP(init, (), obs_dim, act_dim, width, depth)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """(A,B,O) -> (A,B,U)."""
-        return self.net(obs).tanh()
+    def forward(self, obs: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
+        """(A,B,O) -> (A,B,U); `keep` as in `MLP`."""
+        return self.net(obs, keep).tanh()
 
 
 class GaussianActor(nn.Module):

@@ -29,7 +29,7 @@ from rdlib import algos, kernel, matmul
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
-from rdlib.data.transitions import Normaliser, Transitions
+from rdlib.data.transitions import Normaliser, Transitions, reward_units
 from rdlib.engine import Algorithm, Engine
 from rdlib.evaluate import Evaluator
 from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
@@ -89,11 +89,12 @@ class Trainer:
                 )
         standardise = getattr(agents[0].config, "normalize_states", False)
         limits = (env.act_low, env.act_high)
-        self.normaliser = Normaliser(data, limits, standardise, [1.0] * len(data), dtype).to(device)
+        units = [reward_units(a.dataset, getattr(a.config, "rewards", "raw")) for a in agents]
+        self.normaliser = Normaliser(data, limits, standardise, units, dtype).to(device)
         transitions = Transitions(data, self.normaliser)
         self.algorithm = algos.build(
             plan.recipe, [a.config for a in agents], [a.plugin for a in agents], self.streams,
-            first.obs_dim, first.act_dim, dtype,
+            first.obs_dim, first.act_dim, dtype, plan.steps,
         )  # fmt: skip
         self.engine = Engine(self.algorithm, self.streams, transitions.sizes, transitions.gather)
         rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
@@ -192,7 +193,8 @@ class Trainer:
         self.alive &= sound
 
     def _evaluate(self) -> None:
-        result = self.evaluator.run(self.algorithm.act, self.normaliser, self.alive)
+        player = self.algorithm.player(self.plan.asked.episodes)
+        result = self.evaluator.run(player, self.normaliser, self.alive)
         diagnostics = self._diagnose()
         trained = {k: v / self.weights[k] for k, v in self.sums.items()}
         self.sums, self.weights = {}, {}

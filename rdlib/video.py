@@ -65,7 +65,7 @@ def _render(run: Path, path: Path, steps: int) -> None:
     scene = renderer._get_viewer("rgb_array").scn  # shadows and reflections cost four fifths of the time
     scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
     every = max(1, round(1 / (env.unwrapped.dt * FPS)))  # type: ignore[attr-defined]
-    mean = policy.normaliser.obs_mean
+    mean, player, reward = policy.normaliser.obs_mean, policy.algorithm.player(1), 0.0
     path.parent.mkdir(parents=True, exist_ok=True)
     frames: list = []
     for step in range(steps):
@@ -73,8 +73,10 @@ def _render(run: Path, path: Path, steps: int) -> None:
             frames.append(env.render())
         with torch.no_grad():
             raw = torch.from_numpy(obs).to(mean).expand(len(policy.seeds), 1, -1)
-            action = policy.normaliser.to_env(policy.algorithm.act(policy.normaliser.observe(raw)))
-        obs, _, terminated, truncated, _ = env.step(action[0, 0].float().numpy())
+            last = torch.full_like(raw[..., 0], reward)
+            action = policy.normaliser.to_env(player(policy.normaliser.observe(raw), last))
+        obs, paid, terminated, truncated, _ = env.step(action[0, 0].float().numpy())
+        reward = float(paid)
         if terminated or truncated:
             break
     frames.append(env.render())

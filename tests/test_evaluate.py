@@ -27,7 +27,7 @@ class Agents:
         box = (env.act_low, env.act_high)
         env.close()
         data = [dataset(i, obs_dim=obs_dim, act_dim=act_dim) for i in which]
-        self.normaliser = Normaliser(data, box, True, [1.0] * len(data), dtype)
+        self.normaliser = Normaliser(data, box, True, [(1.0, 0.0)] * len(data), dtype)
         self.seeds = [SEEDS[i] for i in which]
         streams = Streams(self.seeds)
         self.actor = Actor(Initialiser(streams, "actor", dtype), obs_dim, act_dim, 8, 2)
@@ -35,10 +35,14 @@ class Agents:
             self.actor.net.head.weight *= 4  # or they would all hardly move
         self.env_id = env_id
 
+    def player(self, obs, reward):
+        return self.actor(obs)
+
     def run(self, alive=None, act=None, **options) -> Returns:
         evaluator = Evaluator(self.env_id, self.seeds, EPISODES, **options)
         try:
-            return evaluator.run(act or self.actor, self.normaliser, alive)
+            policy = act or self.actor
+            return evaluator.run(lambda obs, reward: policy(obs), self.normaliser, alive)
         finally:
             evaluator.close()
 
@@ -64,8 +68,8 @@ def test_together_or_alone_the_returns_are_the_same(env_id):
 def test_evaluations_are_seeded_and_repeat_in_the_same_evaluator(env_id):
     agents = Agents(env_id)
     evaluator = Evaluator(env_id, agents.seeds, EPISODES)
-    first = evaluator.run(agents.actor, agents.normaliser)
-    same(first, evaluator.run(agents.actor, agents.normaliser))
+    first = evaluator.run(agents.player, agents.normaliser)
+    same(first, evaluator.run(agents.player, agents.normaliser))
     evaluator.close()
     same(first, agents.run(threads=1))
 

@@ -100,13 +100,16 @@ def find(name: str) -> Recipe:
 
 def build(
     recipe: Recipe, configs: Sequence[Any], plugin_configs: Sequence[Any], streams: Streams,
-    obs_dim: int, act_dim: int, dtype: torch.dtype = torch.float32,
+    obs_dim: int, act_dim: int, dtype: torch.dtype = torch.float32, steps: int = 0,
 ) -> Algorithm:  # fmt: skip
-    """A agents, one configuration (and plug-in configuration, or None) each."""
+    """A agents, one configuration (and plug-in configuration, or None) each. `steps`: gradient updates
+    of the whole run, which schedules need."""
     plugin: Plugin | None = None
     if recipe.plugin == "rd":
         sizes = {f: shared(configs, f) for f in ("actor_width", "actor_depth", "batch_size")}
         plugin = RD(plugin_configs, streams, obs_dim, act_dim, dtype=dtype, **sizes)
     elif recipe.plugin == "dr3":
         plugin = DR3(plugin_configs, torch.empty((), dtype=dtype, device=streams.device))
-    return recipe.entry.agent(configs, streams, obs_dim, act_dim, plugin, dtype)
+    agents = recipe.entry.agent(configs, streams, obs_dim, act_dim, plugin, dtype)
+    agents.total_steps = steps
+    return agents

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.data.dataset import DataError, Dataset
-from rdlib.engine import Batch
+from rdlib.engine import Batch, ConfigError
 
 EPSILON = 1e-3  # added to the deviation of states, as in TD3+BC
 
@@ -20,7 +20,7 @@ EPSILON = 1e-3  # added to the deviation of states, as in TD3+BC
 class Normaliser(nn.Module):
     """Raw units to the network's and back, for each of A agents.
 
-    Buffers: obs_mean, obs_std (A,1,O); act_middle, act_half (A,1,U); rew_scale (A,1).
+    Buffers: obs_mean, obs_std (A,1,O); act_middle, act_half (A,1,U); rew_scale, rew_shift (A,1).
     """
 
     obs_mean: Tensor
@@ -28,10 +28,11 @@ class Normaliser(nn.Module):
     act_middle: Tensor
     act_half: Tensor
     rew_scale: Tensor
+    rew_shift: Tensor
 
     def __init__(
         self, datasets: Sequence[Dataset], limits: tuple[np.ndarray, np.ndarray], states: bool,
-        rew_scales: Sequence[float], dtype: torch.dtype = torch.float32,
+        rewards: Sequence[tuple[float, float]], dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__()
         moments = {id(d): _moments(d) if states else None for d in datasets}
@@ -48,7 +49,8 @@ class Normaliser(nn.Module):
             ("obs_std", np.stack(std)[:, None]),
             ("act_middle", act[0][:, None]),
             ("act_half", act[1][:, None]),
-            ("rew_scale", np.array(rew_scales, dtype=np.float64)[:, None]),
+            ("rew_scale", np.array([scale for scale, _ in rewards], dtype=np.float64)[:, None]),
+            ("rew_shift", np.array([shift for _, shift in rewards], dtype=np.float64)[:, None]),
         ):
             self.register_buffer(name, torch.from_numpy(value).to(dtype))
 
@@ -68,6 +70,24 @@ class Normaliser(nn.Module):
     def to_env(self, act: Tensor) -> Tensor:
         """Network actions in [-1, 1] (A,n,U) in the environment's units."""
         return act * self.act_half + self.act_middle
+
+
+def reward_units(dataset: Dataset, how: str) -> tuple[float, float]:
+    """(scale, shift) that rewards are multiplied and then shifted by: "raw"; "return_range", 1000 over
+    the range of episode returns (IQL); "standardised", zero mean and unit deviation (EDAC on pen)."""
+    if how == "raw":
+        return 1.0, 0.0
+    if how == "return_range":
+        returns = dataset.episode_returns()
+        span = float(returns.max() - returns.min())
+        if span <= 0:
+            raise DataError(f"{dataset.name}: all episodes have one return, so rewards have no scale")
+        return 1000.0 / span, 0.0
+    if how == "standardised":
+        rewards = dataset.rew.astype(np.float64)
+        deviation = float(rewards.std()) + EPSILON
+        return 1.0 / deviation, -float(rewards.mean()) / deviation
+    raise ConfigError(f"rewards = {how!r}, expected raw, return_range or standardised")
 
 
 def _moments(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +133,7 @@ class Transitions:
         obs, act, rew, next_obs, mask = rows.split(self.widths, -1)
         mean, std = normaliser.obs_mean[agent], normaliser.obs_std[agent]
         middle, half = normaliser.act_middle[agent], normaliser.act_half[agent]
+        scale, shift = normaliser.rew_scale[agent], normaliser.rew_shift[agent]
         for start in range(0, len(d), 100_000):  # in chunks: the device holds one copy, not two
             part = slice(start, start + 100_000)
 
@@ -121,7 +142,7 @@ class Transitions:
 
             obs[part] = (raw(d.obs) - mean) / std
             act[part] = (raw(d.act) - middle) / half
-            rew[part] = raw(d.rew)[:, None] * normaliser.rew_scale[agent]
+            rew[part] = raw(d.rew)[:, None] * scale + shift
             next_obs[part] = (raw(d.next_obs) - mean) / std
             mask[part] = 1 - raw(d.terminal)[:, None]
         worst = act.abs().max().item()
