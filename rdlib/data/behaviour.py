@@ -149,7 +149,7 @@ def _episode(episode: dict[str, Any], terminated: bool) -> minari.Episode:
     end = np.arange(length) == length - 1
     return minari.Episode(
         np.asarray(episode["obs"], dtype=np.float32), np.asarray(episode["act"], dtype=np.float32),
-        np.asarray(episode["rew"], dtype=np.float32), end & terminated, end & ~terminated,
+        np.asarray(episode["rew"], dtype=np.float32), end & terminated, end & (not terminated),
         episode["seed"],
     )  # fmt: skip
 
