@@ -109,6 +109,7 @@ class Trainer:
         self.seconds = 0.0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.matmul = ""
+        self.provenance = provenance()
 
     @property
     def checkpoint(self) -> Path:
@@ -118,8 +119,9 @@ class Trainer:
     def run(self, progress: bool | None) -> list[Record]:
         """From wherever the run stands to its records."""
         if self.checkpoint.exists():
-            self._load()
+            note = self._load()
             if not self._due() and (self.step >= self.plan.steps or not self.alive.any()):
+                self.provenance = note["provenance"]  # of the process that trained
                 return self._finished()
         else:
             self.matmul = matmul.choose(self.plan.device)
@@ -252,6 +254,7 @@ class Trainer:
             "seconds": self.seconds,
             "started": self.started,
             "matmul": self.matmul,
+            "provenance": self.provenance,
             "policy": _policy_note(self.plan),
         }
 
@@ -263,7 +266,7 @@ class Trainer:
         }
         save_checkpoint(self.checkpoint, tensors, self._note())
 
-    def _load(self) -> None:
+    def _load(self) -> dict[str, Any]:
         tensors, note = load_checkpoint(self.checkpoint, str(self.plan.device))
         if note.get("fingerprint") != self.plan.fingerprint:
             what = _describe(note["policy"]) if "policy" in note else "of unknown origin"
@@ -282,6 +285,7 @@ class Trainer:
         self.sums = {k.removeprefix("sums/"): v for k, v in tensors.items() if k.startswith("sums/")}
         # Another matrix product would round differently: keep the one that the run began with.
         self.matmul = matmul.use(note["matmul"])
+        return note
 
     def _refuse_foreign_folder(self) -> None:
         """Records without their checkpoint: of a run that we could not tell from this one."""
@@ -316,7 +320,7 @@ class Trainer:
                 started=self.started,
                 seconds=round(self.seconds, 2),
                 agents=len(plan.agents),
-                **provenance(),
+                **self.provenance,
             )
 
 

@@ -13,7 +13,7 @@ AGENTS = (DATA[0], DATA[1], DATA[0], DATA[1], DATA[0])
 
 
 def made(states: bool = True, dtype=DOUBLE, box=None, data=AGENTS, scales=None):
-    scales = [1.0] * len(data) if scales is None else scales
+    scales = [(1.0, 0.0)] * len(data) if scales is None else scales
     normaliser = Normaliser(data, box or limits(), states, scales, dtype)
     return normaliser, Transitions(data, normaliser)
 
@@ -43,7 +43,7 @@ def test_moments_of_large_offsets_and_many_rows_are_exact():
         terminal=flags,
         last=flags,
     )
-    normaliser = Normaliser([d], limits(1), True, [1.0], DOUBLE)
+    normaliser = Normaliser([d], limits(1), True, [(1.0, 0.0)], DOUBLE)
     exact = obs.astype(np.float64)
     np.testing.assert_allclose(normaliser.obs_mean[0, 0], exact.mean(0), rtol=1e-12)
     np.testing.assert_allclose(normaliser.obs_std[0, 0], exact.std(0) + 1e-3, rtol=1e-9)
@@ -97,7 +97,7 @@ def test_a_time_limit_is_no_terminal():
 
 def test_a_timeout_of_a_d4rl_file_is_no_terminal_either(tmp_path):
     d = catalog.load(str(write_hdf5(tmp_path / "a.hdf5")))
-    normaliser = Normaliser([d], limits(3), True, [1.0])
+    normaliser = Normaliser([d], limits(3), True, [(1.0, 0.0)])
     transitions = Transitions([d], normaliser)
     mask = transitions.gather(torch.arange(len(d))[None]).mask[0].numpy()
     np.testing.assert_array_equal(mask == 0, d.terminal)
@@ -119,7 +119,7 @@ def test_actions_are_mapped_to_the_unit_box_and_back():
 
 def test_rewards_are_scaled_and_shifted_per_agent_and_nothing_else_is():
     data = (DATA[0], DATA[1])
-    _, scaled = made(scales=[0.1, 3.0], data=data)
+    _, scaled = made(scales=[(0.1, 0.0), (3.0, -1.0)], data=data)
     _, plain = made(data=data)
     rows = torch.arange(20).repeat(2, 1)
     ours, theirs = scaled.gather(rows), plain.gather(rows)
@@ -140,7 +140,7 @@ def test_actions_out_of_limits_are_refused_by_name():
 def test_datasets_of_other_dimensions_are_refused():
     with pytest.raises(DataError, match="made-up-1.*observations of 5.*one environment"):
         data = (DATA[0], dataset(1, obs_dim=5))
-        Transitions(data, Normaliser((DATA[0], DATA[0]), limits(), True, [1.0, 1.0]))
+        Transitions(data, Normaliser((DATA[0], DATA[0]), limits(), True, [(1.0, 0.0), (1.0, 0.0)]))
 
 
 def test_what_evaluation_sees_is_what_training_saw():
