@@ -226,7 +226,7 @@ def from_notebook(names: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**given)
 
 
-_IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+_IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open", "from_notebook"}
 
 
 def _integer(value: Any) -> int:
