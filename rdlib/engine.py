@@ -65,7 +65,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             module.requires_grad_(True)
 
 
-def adam(parameters: Any, lr: float, **options: Any) -> torch.optim.Adam:
+def adam(parameters: Any, lr: float | Tensor, **options: Any) -> torch.optim.Adam:
     """Adam, fused: elementwise, so the agents stacked in one tensor never mix."""
     return torch.optim.Adam(parameters, lr=lr, fused=True, **options)
 

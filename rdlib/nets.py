@@ -47,7 +47,8 @@ class Initialiser:
         self.step += 1
         q, r = torch.linalg.qr(z if tall else z.mT)
         q = q * torch.linalg.diagonal(r).sign()[..., None, :]  # or QR's own choice of signs shows
-        return (gain * (q if tall else q.mT)).to(self.dtype)
+        # Row-major like everything else: fused Adam pairs a matrix with moments of other strides wrongly.
+        return (gain * (q if tall else q.mT)).to(self.dtype).contiguous()
 
     def uniform(self, shape: Sequence[int], bound: float) -> Tensor:
         """Uniform in (-bound, bound): (A, *shape)."""
@@ -160,6 +161,12 @@ class Critic(nn.Module):
         """(A,B,O), (A,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
         features = self.features(obs, act)
         return self.net.head(features)[..., 0], features
+
+    def first(self, obs: Tensor, act: Tensor) -> Tensor:
+        """Q-values of each agent's first critic, without computing the others': (A,B)."""
+        own = {name: p[:, :1] for name, p in self.net.named_parameters()}  # views
+        x = torch.cat([obs, act], -1)[:, None]  # (A,1,B,O+U)
+        return torch.func.functional_call(self.net, own, x)[:, 0, :, 0]
 
 
 def pessimistic(q: Tensor, how: str, beta: Tensor) -> Tensor:

@@ -22,7 +22,10 @@ TINY = {
     "batch_size": 16, "n_critics": 3, "width": 8, "depth": 2, "actor_width": 8, "actor_depth": 2,
 }  # fmt: skip
 # What agents of one batch may differ in, by where the field lives.
-OWN = {"beta": (0.5, 1.0, 2.0)}
+OWN = {
+    "beta": (0.5, 1.0, 2.0), "alpha": (1.0, 2.5, 5.0),
+    "expectile": (0.6, 0.7, 0.9), "temperature": (1.0, 3.0, 10.0),
+}  # fmt: skip
 OWN_PLUGIN = {
     "rd": {
         "weight": (0.01, 0.3, 0.1), "sigma": (0.3, 0.5, 0.2), "margin": (0.1, 0.25, 0.4),

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from synthetic import DATA, DOUBLE, TINY, O, U, agents, one_update, snapshot
+from synthetic import DATA, DOUBLE, TINY, O, U, agents, fields, one_update, snapshot
 
 from rdlib import algos
 from rdlib.checkpoint import load_checkpoint, save_checkpoint
@@ -396,7 +396,7 @@ def test_structure_must_be_shared_and_the_message_names_the_field():
 @pytest.mark.parametrize("config", [{"n_critics": 1}, {"target": "min"}, {"depth": 1}], ids=str)
 def test_edges_of_the_configuration_train(name, config):
     """One critic has no deviation: its gradient must be 0, not NaN."""
-    made = agents(name, config=config)
+    made = agents(name, config=fields(algos.find(name).entry.config, config))
     metrics = made.engine.run(0, 5)
     assert all(m.isfinite().all() for m in metrics.values())
     assert all(v.isfinite().all() for v in made.algorithm.tensors().values())

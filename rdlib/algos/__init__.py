@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rdlib.algos import bc, sacn, td3n
+from rdlib.algos import bc, cql, edac, iql, sacn, td3bc, td3n
 from rdlib.engine import Algorithm, ConfigError, Plugin, override, shared
 from rdlib.rd import DR3, RD, DR3Config, RDConfig
 from rdlib.rng import Streams
@@ -40,11 +40,21 @@ class Entry:
 
 
 _SMALL = {"n_critics": 4, "beta": 4.0, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
+_TWIN = {"width": 128, "actor_width": 128}
+_FEW = {**_SMALL, "eta": 1.0}  # at this few critics the bound carries the pessimism, as in SAC-N
+_CQL = {**_TWIN, "depth": 2, "actor_depth": 2, "actor_lr": 3e-4, "alpha_lr": 3e-4}
 _PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
 ALGORITHMS = {
     "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
     "td3n": Entry(td3n.Config, td3n.TD3N, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
     "sacn": Entry(sacn.Config, sacn.SACN, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
+    "td3bc": Entry(td3bc.Config, td3bc.TD3BC, True, Scale(30_000, 100_000, 3_000, _TWIN), _PAPER),
+    "iql": Entry(iql.Config, iql.IQL, True, Scale(30_000, 100_000, 3_000, _TWIN), _PAPER),
+    "cql": Entry(cql.Config, cql.CQL, True, Scale(6_000, 100_000, 1_000, _CQL), _PAPER),
+    "edac": Entry(
+        edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, _FEW),
+        Scale(steps=3_000_000, size=0, eval_every=5_000, overrides={}),
+    ),
 }
 _PLUGINS: dict[str, type] = {"rd": RDConfig, "dr3": DR3Config}
 
