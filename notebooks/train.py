@@ -75,15 +75,17 @@ settings = {
     "device": str(plan.device),
     "records and checkpoint": str(plan.out),
 }
-settings |= {f"config: {k}": v for k, v in asdict(plan.agents[0].config).items()}
-if plan.agents[0].plugin is not None:
-    settings |= {f"plug-in: {k}": v for k, v in asdict(plan.agents[0].plugin).items()}
+agent = plan.agents[0]
+settings["hyperparameters"] = ", ".join(f"{k} {v}" for k, v in asdict(agent.config).items())
+if agent.plugin is not None:
+    settings["plug-in"] = ", ".join(f"{k} {v}" for k, v in asdict(agent.plugin).items())
 if plan.scale == "quick":
     display(Markdown(
         "**Quick scale.** Few updates, a smaller ensemble and smaller networks than the paper's: enough "
         "to see every part at work, not to reproduce a number of its tables. `-p scale paper` does that."
     ))  # fmt: skip
-pd.DataFrame(settings.items(), columns=["setting", "value"]).style.hide()
+table = pd.DataFrame(settings.items(), columns=["setting", "value"])
+table.style.hide().set_properties(**{"text-align": "left", "white-space": "pre-wrap"})
 
 # %% [markdown]
 # ## The data
@@ -129,13 +131,13 @@ plots.learning_curves({asked.algo: records, "bc": clones}, {f"mean of {data.name
 
 # %%
 rows = [
-    {"": r.algo, "dataset": r.dataset, "seed": r.seed, "updates": r.stopped_at, "status": r.status,
-     "untrained": r.scores()[0], "last": r.last_score(), "best": r.best_score()}
+    {"": r.algo, "dataset": r.dataset, "seed": str(r.seed), "updates": f"{r.stopped_at:,}",
+     "status": r.status, "untrained": r.scores()[0], "last": r.last_score(), "best": r.best_score()}
     for r in run.records + cloned.records
 ]  # fmt: skip
 rows += [{"": "behaviour policy", "dataset": data.name, "last": behaviour}]
 print("score: 100 (return - random) / (expert - random), D4RL's" if records[0].reference else "returns")
-pd.DataFrame(rows).fillna("").style.format(precision=1).hide()
+pd.DataFrame(rows).style.format(precision=1, na_rep="").hide()
 
 # %% [markdown]
 # ## Values
