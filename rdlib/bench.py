@@ -9,6 +9,8 @@ import resource
 import statistics
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rdlib import algos, matmul
 from rdlib.data.dataset import Dataset
+from rdlib.data.sequences import resident
 from rdlib.data.transitions import Normaliser, Transitions
 from rdlib.engine import ConfigError, Engine
 from rdlib.rng import Streams
@@ -77,12 +80,12 @@ def measure(
     limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
     config = recipe.config(overrides)
     normaliser = Normaliser([dataset] * agents, limits, True, [(1.0, 0.0)] * agents).to(device)
-    data = Transitions([dataset] * agents, normaliser)
     plugin = recipe.plugin_config({})
     algorithm = algos.build(
         recipe, [config] * agents, [plugin] * agents, streams, OBS_DIM, ACT_DIM
     )
-    engine = Engine(algorithm, streams, data.sizes, data.gather)
+    data, minibatch = resident([dataset] * agents, normaliser, algorithm.context)
+    engine = Engine(algorithm, streams, data.sizes, minibatch)
     period = algorithm.period
     engine.run(0, 2 * period)  # warm-up: optimiser state, thread pools
     with FlopCounterMode(display=False) as counter:
@@ -106,11 +109,23 @@ def measure(
 
 def peak_of_transitions(size: int = 1_000_000) -> float:
     """MiB that loading `size` Hopper transitions into a store adds to this process's peak."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
+    before = _peak()
     dataset = synthetic(size)
     limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
     Transitions([dataset], Normaliser([dataset], limits, True, [(1.0, 0.0)]))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _peak() - before
+
+
+def _peak() -> float:
+    """Peak of this process's resident memory, MiB. Not `ru_maxrss` on Linux: a new process inherits its
+    parent's."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):  # macOS, which counts bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def report(

@@ -1,0 +1,151 @@
+"""The trainer of the behaviour policies: it learns from what it saw, resumes, and keeps its snapshots."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rdlib import online
+from rdlib.algos import sacn
+from rdlib.data import behaviour, normalised_score
+from rdlib.online import Recipe, Replay, Snapshots, select, train_online
+
+SAC = sacn.Config(
+    n_critics=2, target="min", depth=1, width=16, actor_width=8, actor_depth=1, batch_size=16
+)
+TINY = Recipe(
+    steps=320, copies=4, random_steps=40, snapshot_every=40, episodes=2, updates_per_step=0.25, sac=SAC
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a whole run; 320 steps are no multiple of ten snapshots."""
+    out = tmp_path_factory.mktemp("online") / "deep" / "run"
+    train_online(TINY, out)
+    return out
+
+
+def curve(out):
+    return json.loads((out / "curve.json").read_text())
+
+
+def test_everything_is_kept_to_the_last_step(run):
+    past = curve(run)
+    assert [row["step"] for row in past["curve"]] == list(range(0, 321, 40))
+    assert all(len(row["returns"]) == 2 and np.isfinite(row["returns"]).all() for row in past["curve"])
+    assert (past["steps"], past["updates"]) == (320, 70)  # a quarter of the 280 steps after random ones
+    assert past["recipe"] == dataclasses.asdict(TINY)
+    steps = {int(name.split("/")[0]) for name in load_file(run / "snapshots.safetensors")}
+    assert steps == set(range(0, 321, 40))
+    rows = load_file(run / "checkpoint.safetensors")["replay"]
+    assert rows.shape == (320, 2 * 11 + 3 + 2) and rows.isfinite().all() and rows[:, 11:14].abs().max() <= 1
+    assert set(rows[:, -1].tolist()) <= {0.0, 1.0}
+
+
+def test_the_first_snapshot_is_untrained_and_later_ones_learn(run):
+    snapshots = Snapshots(run)
+    fresh = sacn.SACN([SAC], online.Streams([TINY.seed]), 11, 3).actor.state_dict()
+    for name, value in fresh.items():
+        torch.testing.assert_close(snapshots.weights(0)[name], value, rtol=0, atol=0)
+    head = [snapshots.weights(s)["net.head.weight"] for s in (0, 40, 80, 320)]
+    assert torch.equal(head[0], head[1])  # uniform actions only
+    assert not torch.equal(head[1], head[2]) and not torch.equal(head[2], head[3])
+
+
+def test_a_finished_run_is_left_alone(run):
+    before = {p.name: p.stat().st_mtime_ns for p in run.iterdir()}
+    train_online(TINY, run)
+    assert before == {p.name: p.stat().st_mtime_ns for p in run.iterdir()}
+
+
+def test_a_run_goes_on_where_it_stood(run, tmp_path):
+    out = tmp_path / "run"
+    train_online(dataclasses.replace(TINY, steps=120), out)
+    first, rows = curve(out), load_file(out / "checkpoint.safetensors")["replay"]
+    assert (first["steps"], first["updates"], len(rows)) == (120, 20, 120)
+    train_online(dataclasses.replace(TINY, steps=200), out)
+    then, longer = curve(out), load_file(out / "checkpoint.safetensors")
+    assert [row["step"] for row in then["curve"]] == [0, 40, 80, 120, 160, 200]  # none twice
+    assert then["curve"][:4] == first["curve"] and (then["steps"], then["updates"]) == (200, 40)
+    assert torch.equal(longer["replay"][:120], rows) and len(longer["replay"]) == 200
+    seconds = [row["seconds"] for row in then["curve"]]
+    assert seconds == sorted(seconds)
+    # Up to where it was stopped, the same run as the one that was not.
+    assert torch.equal(load_file(run / "checkpoint.safetensors")["replay"][:120], rows)
+    whole, parts = load_file(run / "snapshots.safetensors"), load_file(out / "snapshots.safetensors")
+    assert all(torch.equal(whole[k], v) for k, v in parts.items() if int(k.split("/")[0]) <= 120)
+    # Adam's step count is that of the updates: moments were taken over, not begun anew.
+    assert {float(v) for k, v in longer.items() if k.endswith("/step")} == {40.0}
+
+
+def test_replay_returns_what_was_put_in():
+    replay, rng = Replay(6, 2, 1), np.random.default_rng(0)
+    columns = [rng.normal(size=s).astype("f4") for s in ((3, 2), (3, 1), 3, (3, 2), 3)]
+    replay.add(*columns)
+    replay.add(*(c + 1 for c in columns))
+    assert int(replay.filled) == 6
+    batch = replay.gather(torch.tensor([[4, 0]]))
+    for found, column in zip(batch, columns, strict=True):
+        np.testing.assert_array_equal(found[0].numpy(), np.stack([column[1] + 1, column[0]]))
+
+
+# ---- selecting what is bundled
+
+
+def test_select_by_band(run, tmp_path, monkeypatch):
+    target = tmp_path / "deep" / "hopper.safetensors"
+    measured = {s: Snapshots(run).measure(s)["score"] for s in range(0, 321, 40)}
+    middle = next(s for s in range(0, 321, 40) if measured[s] >= measured[160])
+    low = measured[middle]
+    chosen = select(run, run, (low, low + 1e-9), target, replay=3)
+    assert chosen["medium"]["step"] == middle and chosen["random"]["step"] == 0
+    best = sorted(range(0, 321, 40), key=lambda s: -Snapshots(run).means[s])[:5]
+    assert chosen["expert"]["step"] == max(best, key=lambda s: measured[s])
+
+    monkeypatch.setattr(behaviour, "POLICIES", target.parent)
+    behaviour.about.cache_clear()
+    try:
+        about = behaviour.about("hopper")
+        runs = {"middle_run", "expert_run"}
+        assert about.keys() == {"env_id", "random", "medium", "expert", "replay", *runs}
+        for quality in ("random", "medium", "expert"):
+            found = about[quality]
+            assert found == pytest.approx(chosen[quality])
+            assert found["score"] == pytest.approx(normalised_score("hopper", found["return"]))
+        assert about["replay"] == [s for s in about["replay"] if s <= middle]
+        assert about["replay"][0] == 0 and about["replay"][-1] == middle and len(about["replay"]) <= 3
+        for side in runs:
+            assert about[side].keys() >= {"recipe", "steps", "updates", "rdlib", "torch", "mujoco", "curve"}
+            assert [step for step, _ in about[side]["curve"]] == list(range(0, 321, 40))
+            assert about[side]["recipe"]["sac"]["n_critics"] == 2
+        for name, step in [("random", 0), ("medium", middle), ("expert", chosen["expert"]["step"]),
+                           ("replay/0", 0)]:  # fmt: skip
+            mine, theirs = behaviour.policy("hopper", name), Snapshots(run).weights(step)
+            assert all(torch.equal(v, theirs[k]) for k, v in mine.state_dict().items()), name
+        assert len(behaviour.load("hopper", "medium-replay", size=20)) == 20
+    finally:
+        behaviour.about.cache_clear()
+
+
+@pytest.mark.parametrize("band", [(40, 45), (-9, -8)])
+def test_select_where_nothing_fits(run, tmp_path, band):
+    with pytest.raises(ValueError, match=f"no snapshot scores between {band[0]} and {band[1]}"):
+        select(run, run, band, tmp_path / "hopper.safetensors")
+    assert not (tmp_path / "hopper.safetensors").exists()
+
+
+def test_measured_returns_repeat(run):
+    assert Snapshots(run).measure(40) == Snapshots(run).measure(40)
+
+
+def test_help_of_the_module():
+    call = [sys.executable, "-m", "rdlib.online", "train", "--help"]
+    shown = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True).stdout
+    for name in ("--env_id", "--seed", "--steps", "--snapshot_every", "--layer_norm", "--out"):
+        assert name in shown
