@@ -71,10 +71,10 @@ def adam(parameters: Any, lr: float | Tensor, **options: Any) -> torch.optim.Ada
 
 
 def descend(
-    optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float | None = None
+    optimizer: torch.optim.Optimizer, loss: Tensor, max_norm: float | Tensor | None = None
 ) -> None:
     """One optimiser step on the per-agent losses (A,), summed so that agents do not interact; each
-    agent's gradient clipped to `max_norm` by itself."""
+    agent's gradient clipped to `max_norm`, one number or (A,), by itself."""
     optimizer.zero_grad(set_to_none=True)
     loss.sum().backward()
     if max_norm is not None:
@@ -83,7 +83,7 @@ def descend(
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> None:
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float | Tensor) -> None:
     """Scale each agent's gradient (slice i of all parameters' gradients) to a norm of at most
     `max_norm`, as `torch.nn.utils.clip_grad_norm_` would for the agent alone."""
     gradients = [p.grad for p in parameters if p.grad is not None]

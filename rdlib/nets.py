@@ -132,6 +132,15 @@ class MLP(nn.Module):
         return self.head(self.features(x, keep))
 
 
+def mish(x: Tensor) -> Tensor:
+    """x tanh(softplus(x)) (Misra 2020) from one sigmoid: several times as quick as torch's own on a CPU,
+    which computes an exponential, a logarithm and a hyperbolic tangent; equal to rounding."""
+    if x.is_cuda:
+        return F.mish(x)
+    # tanh(log(1 + e^x)) = (1 - r²) / (1 + r²) with r = 1 / (1 + e^x)
+    return x * (2 / (1 + torch.sigmoid(-x).square()) - 1)
+
+
 class Critic(nn.Module):
     """E critics Q_φ(s, a) for each of A agents."""
 

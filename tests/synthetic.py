@@ -21,10 +21,11 @@ DOUBLE = torch.float64
 TINY = {
     "batch_size": 16, "n_critics": 3, "width": 8, "depth": 2, "actor_width": 8, "actor_depth": 2,
 }  # fmt: skip
+PROMPT = {"ema_start": 0}  # where an algorithm has it: nothing waits for longer than a test lasts
 # What agents of one batch may differ in, by where the field lives.
 OWN = {
     "beta": (0.5, 1.0, 2.0), "alpha": (1.0, 2.5, 5.0),
-    "expectile": (0.6, 0.7, 0.9), "temperature": (1.0, 3.0, 10.0),
+    "expectile": (0.6, 0.7, 0.9), "temperature": (1.0, 3.0, 10.0), "max_grad_norm": (0.3, 9.0, 0.0),
 }  # fmt: skip
 OWN_PLUGIN = {
     "rd": {
@@ -108,7 +109,7 @@ def agents(
     for i in which:
         mine = {k: v[i] for k, v in OWN.items()} if own else {}
         theirs = OWN_PLUGIN.get(recipe.plugin, {}) if own else {}
-        chosen = fields(recipe.entry.config, {**TINY, **mine})
+        chosen = fields(recipe.entry.config, {**TINY, **PROMPT, **mine})
         configs.append(recipe.config({**chosen, **(config or {})}))
         plugins.append(recipe.plugin_config({k: v[i] for k, v in theirs.items()} | (plugin or {})))
     used = [data[i % len(data)] for i in which]

@@ -13,6 +13,7 @@ from rdlib.rng import Streams
 
 NAMES = [*algos.names(), "td3n_ln_rd", "sacn_ln_dr3"]
 WITH_CRITIC = [n for n in NAMES if algos.find(n).entry.critic]
+BASES = [n for n, entry in algos.ALGORITHMS.items() if entry.critic]
 every = pytest.mark.parametrize("name", NAMES)
 cuda = pytest.param("cuda", marks=pytest.mark.gpu("every algorithm's update on a GPU"))
 
@@ -280,7 +281,7 @@ def test_poison_in_one_agents_data_leaves_the_others_bit_identical(name, value):
 # ---- the plug-in off is the base
 
 
-@pytest.mark.parametrize("base", sorted({n.split("_")[0] for n in WITH_CRITIC}))
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("plugin", ["rd", "dr3"])
 def test_a_plug_in_of_weight_zero_is_bit_for_bit_the_base(base, plugin):
     plain = agents(base, dtype=torch.float32, own=False)
@@ -295,7 +296,7 @@ def test_a_plug_in_of_weight_zero_is_bit_for_bit_the_base(base, plugin):
     assert not torch.equal(ours["net/critic.net.head.weight"], moved["net/critic.net.head.weight"])
 
 
-@pytest.mark.parametrize("base", sorted({n.split("_")[0] for n in WITH_CRITIC}))
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("ood", ["learned", "noise", "uniform"])
 def test_a_plug_in_does_not_disturb_the_base_s_random_numbers(base, ood):
     plain, with_rd = agents(base), agents(f"{base}_rd", plugin={"ood": ood})
@@ -321,7 +322,8 @@ def test_names_are_found_and_unknown_ones_list_the_near():
     for bad, near in (
         ("td3n_rdd", "td3n_rd"), ("td3m", "td3n"), ("sac_n", "sacn"), ("td3n_rd_dr3", "td3n_rd"),
         ("td3n_rd_rd", "td3n_rd"), ("", "bc"), ("TD3N", "bc"), (None, "bc"), (3, "bc"),
-        ("td3n_", "td3n"), ("_rd", "td3n_rd"),
+        ("td3n_", "td3n"), ("_rd", "td3n_rd"), ("diffusion", "diffusion_ql"),
+        ("diffusion_rd", "diffusion_ql_rd"), ("diffusion_ql_", "diffusion_ql"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match="no algorithm") as error:
             algos.find(bad)

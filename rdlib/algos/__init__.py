@@ -1,7 +1,7 @@
 """The algorithms, one file each, and the names they go by.
 
 A name is an algorithm and any of the suffixes `_rd` (Representation Distinction), `_dr3` (DR3) and `_ln`
-(layer norm in the critics): td3n, td3n_rd, sacn_ln, td3n_ln_rd, …
+(layer norm in the critics): td3n, td3n_rd, diffusion_ql, sacn_ln, td3n_ln_rd, …
 """
 
 import difflib
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rdlib.algos import bc, cql, edac, iql, sacn, td3bc, td3n
+from rdlib.algos import bc, cql, diffusion_ql, edac, iql, sacn, td3bc, td3n
 from rdlib.engine import Algorithm, ConfigError, Plugin, override, shared
 from rdlib.rd import DR3, RD, DR3Config, RDConfig
 from rdlib.rng import Streams
@@ -43,6 +43,7 @@ _SMALL = {"n_critics": 4, "beta": 4.0, "width": 128, "depth": 2, "actor_width": 
 _TWIN = {"width": 128, "actor_width": 128}
 _FEW = {**_SMALL, "eta": 1.0}  # at this few critics the bound carries the pessimism, as in SAC-N
 _CQL = {**_TWIN, "depth": 2, "actor_depth": 2, "actor_lr": 3e-4, "alpha_lr": 3e-4}
+_DENOISE = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10}
 _PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
 ALGORITHMS = {
     "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
@@ -54,6 +55,11 @@ ALGORITHMS = {
     "edac": Entry(
         edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, _FEW),
         Scale(steps=3_000_000, size=0, eval_every=5_000, overrides={}),
+    ),
+    "diffusion_ql": Entry(
+        diffusion_ql.Config, diffusion_ql.DiffusionQL, True,
+        Scale(10_000, 100_000, 2_000, _DENOISE),
+        Scale(steps=2_000_000, size=0, eval_every=50_000, overrides={}),
     ),
 }
 _PLUGINS: dict[str, type] = {"rd": RDConfig, "dr3": DR3Config}
@@ -96,7 +102,9 @@ def names() -> list[str]:
 
 def find(name: str) -> Recipe:
     """The recipe of an algorithm name; an unknown one is an error that lists the near ones."""
-    base, *suffixes = name.split("_") if isinstance(name, str) else [""]
+    known = [n for n in ALGORITHMS if isinstance(name, str) and f"{name}_".startswith(f"{n}_")]
+    base = max(known, key=len, default="")  # names of algorithms may hold a "_" themselves
+    suffixes = name[len(base) + 1 :].split("_") if base and name != base else []
     entry = ALGORITHMS.get(base)
     unknown = [s for s in suffixes if s not in ("ln", *_PLUGINS)]
     plugins = [s for s in suffixes if s in _PLUGINS]

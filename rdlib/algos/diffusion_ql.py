@@ -1,0 +1,308 @@
+"""Diffusion-QL: a diffusion model for a policy, drawn to high values.
+
+Paper: Wang et al. 2023 (arXiv 2208.06193), algorithm 1. Official code:
+github.com/Zhendong-Wang/Diffusion-Policies-for-Offline-RL at a37a009, whose order of updates this is.
+
+    x_t = sqrt(ᾱ_t) a + sqrt(1 - ᾱ_t) ε,   ε, z_t ~ N(0, I),   t uniform in 1 … T
+    x_{t-1} = c1_t clip((x_t - sqrt(1 - ᾱ_t) ε_θ(x_t, t, s)) / sqrt(ᾱ_t), ±1) + c2_t x_t + σ_t z_t
+    min_θ  E |ε - ε_θ(x_t, t, s)|² / dim A  -  η E Q_i(s, x_0) / mean|Q_j(s, x_0)|
+    min_Q  E (r + γ min_i Q̄_i(s', x̄_0) - Q_i(s, a))²,   x̄_0 of the average θ̄ of past θ
+
+x_0 has its graph through all T steps; i is drawn anew at each update and j is the other critic, its
+mean|Q_j| a constant. In an evaluated episode one of `candidates` actions is taken, with probability
+softmax(min_i Q̄_i). What a plug-in sees as π(s) is the x_0 of the actor's own loss: θ does not move before.
+
+Deviations
+1. Both learning rates are constant. The official `--lr_decay` calls its cosine over 2,000 epochs once
+   per 50 epochs, so it takes away 0.1% in a whole run; `lr_decay=True` here takes the cosine to 0.
+2. With E critics, i is any of them and j the next; `n_critics=2` is the paper's.
+3. T normal draws per sample: the official code also draws for the last step, times 0.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdlib.engine import (
+    Algorithm,
+    Batch,
+    ConfigError,
+    Metrics,
+    Player,
+    Plugin,
+    adam,
+    descend,
+    frozen,
+    per_agent,
+    shared,
+)  # fmt: skip
+from rdlib.nets import MLP, Critic, Initialiser, frozen_copy, mish, polyak
+from rdlib.rng import Streams
+
+TIME_DIM = 16  # of the embedding of t
+BACKUP_SAMPLES = 10  # of the next action, with `max_q_backup`
+OWN = ("eta", "max_grad_norm", "rewards")  # fields that agents of one batch may differ in
+
+
+@dataclass(frozen=True)
+class Config:
+    """Hyperparameters of Diffusion-QL (values: the paper's for hopper-medium)."""
+
+    n_critics: int = 2
+    timesteps: int = 5  # T
+    eta: float = 1.0  # η, weight of the value against the diffusion loss
+    max_grad_norm: float = 9.0  # gn, of the actor's and of all critics' gradient; 0: no clipping
+    max_q_backup: bool = False  # best of 10 next actions by each critic (the paper's AntMaze)
+    ema_decay: float = 0.995  # of the average θ̄
+    ema_start: int = 1_000  # update from which θ̄ follows
+    ema_every: int = 5  # updates per step of θ̄
+    candidates: int = 50  # actions to choose from, in evaluated episodes
+    evaluated: str = "actor"  # whose actions those are: "actor", θ as officially, or "ema", θ̄
+    rewards: str = "raw"  # "standardised" on Adroit (see rdlib.data.transitions.reward_units)
+    gamma: float = 0.99  # γ
+    tau: float = 0.005  # τ
+    actor_lr: float = 3e-4
+    critic_lr: float = 3e-4
+    lr_decay: bool = False  # half cosine of both to 0 over the run
+    batch_size: int = 256
+    width: int = 256  # critic
+    depth: int = 3
+    actor_width: int = 256
+    actor_depth: int = 3
+    layer_norm: bool = False  # in the critics
+
+    def __post_init__(self):
+        for field in ("n_critics", "timesteps", "ema_every", "candidates"):
+            if getattr(self, field) < 1:
+                raise ConfigError(f"{field} = {getattr(self, field)}: expected at least 1")
+        for field in ("eta", "max_grad_norm", "ema_start"):
+            if getattr(self, field) < 0:
+                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
+        if not 0 <= self.ema_decay <= 1:
+            raise ConfigError(f"ema_decay = {self.ema_decay}: expected in [0, 1]")
+        if self.evaluated not in ("actor", "ema"):
+            raise ConfigError(f"evaluated = {self.evaluated!r}: expected 'actor' or 'ema'")
+        if self.rewards not in ("raw", "return_range", "standardised"):
+            raise ConfigError(
+                f"rewards = {self.rewards!r}: expected 'raw', 'return_range' or 'standardised'"
+            )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The numbers of the diffusion, one per step t = 1 … T (index t - 1)."""
+
+    betas: list[float]  # β_t, variance added by step t
+    kept: list[float]  # ᾱ_t = Π (1 - β_i), share of the action's variance left after step t
+    c1: list[float]  # of x_0 in the mean of q(x_{t-1} | x_t, x_0)
+    c2: list[float]  # of x_t there
+    sigma: list[float]  # its deviation, 0 at t = 1
+
+
+def vp_schedule(steps: int, low: float = 0.1, high: float = 10.0) -> Schedule:
+    """β_t = 1 - exp(-low/T - (high - low)(2t - 1) / 2T²), and what follows from it (Ho et al. 2020,
+    equations 6-7)."""
+    times = range(1, steps + 1)
+    exponents = [low / steps + 0.5 * (high - low) * (2 * t - 1) / steps**2 for t in times]
+    betas = [-math.expm1(-e) for e in exponents]
+    kept = [math.exp(-sum(exponents[: i + 1])) for i in range(steps)]
+    steps_of = list(zip(betas, kept, [1.0, *kept[:-1]], strict=True))  # β_t, ᾱ_t, ᾱ_{t-1}
+    return Schedule(
+        betas=betas,
+        kept=kept,
+        c1=[b * math.sqrt(before) / (1 - now) for b, now, before in steps_of],
+        c2=[math.sqrt(1 - b) * (1 - before) / (1 - now) for b, now, before in steps_of],
+        sigma=[math.sqrt(b * (1 - before) / (1 - now)) for b, now, before in steps_of],
+    )
+
+
+class Denoiser(nn.Module):
+    """The noise ε_θ(x_t, t, s) that was added to an action, and actions sampled by taking it away."""
+
+    def __init__(
+        self, init: Initialiser, obs_dim: int, act_dim: int, width: int, depth: int, steps: int
+    ):
+        super().__init__()
+        self.time = MLP(init, (), TIME_DIM, TIME_DIM, 2 * TIME_DIM, 1, activation=mish)
+        self.net = MLP(
+            init, (), act_dim + TIME_DIM + obs_dim, act_dim, width, depth, activation=mish
+        )
+        self.schedule = vp_schedule(steps)
+        half = TIME_DIM // 2
+        frequency = 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / (half - 1))
+        angle = torch.arange(steps)[:, None] * frequency  # (T,8); steps counted from 0, officially
+        waves = torch.cat([angle.sin(), angle.cos()], -1).to(init.streams.device, init.dtype)
+        self.waves = waves.expand(len(init.streams), -1, -1)  # (A,T,16)
+
+    def forward(self, x: Tensor, time: Tensor, obs: Tensor) -> Tensor:
+        """(A,B,U), embedded t (A,B,16), (A,B,O) -> (A,B,U)."""
+        return self.net(torch.cat([x, time, obs], -1))
+
+    def sample(self, obs: Tensor, noise: Tensor) -> Tensor:
+        """x_0 from x_T and z_T … z_2, `noise` (A,T,n,U): (A,n,O) -> (A,n,U)."""
+        s, n, x = self.schedule, obs.shape[1], noise[:, 0]
+        times = self.time(self.waves)  # (A,T,16)
+        for i in reversed(range(len(s.betas))):
+            eps = self(x, times[:, i : i + 1].expand(-1, n, -1), obs)
+            scale = s.kept[i] ** -0.5
+            start = (scale * x - (1 / s.kept[i] - 1) ** 0.5 * eps).clamp(-1, 1)
+            if i == 0:
+                return start  # c1_1 = 1, c2_1 = σ_1 = 0
+            x = s.c1[i] * start + s.c2[i] * x + s.sigma[i] * noise[:, len(s.betas) - i]
+        raise AssertionError("unreachable: there is at least one step")
+
+    def loss(self, obs: Tensor, act: Tensor, step: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of ε_θ at steps `step` (A,B) counted from 0 and noise (A,B,U): (A,)."""
+        kept = self.waves.new_tensor(self.schedule.kept)[step][..., None]  # (A,B,1)
+        x = kept.sqrt() * act + (1 - kept).sqrt() * noise
+        # A product instead of an index: its backward adds in the same order every time, on a GPU too.
+        chosen = step[..., None] == torch.arange(len(self.schedule.kept), device=step.device)
+        time = chosen.to(x.dtype) @ self.time(self.waves)  # (A,B,T) (A,T,16) -> (A,B,16)
+        return (self(x, time, obs) - noise).square().mean((-2, -1))
+
+
+class DiffusionQL(Algorithm):
+    """A agents of Diffusion-QL."""
+
+    def __init__(
+        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
+        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
+    ):  # fmt: skip
+        super().__init__(configs, streams, plugin)
+        for field in Config.__dataclass_fields__:
+            if field not in OWN:
+                shared(configs, field)
+        c, dims = configs[0], (obs_dim, act_dim)
+        self.actor = Denoiser(
+            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth, c.timesteps
+        )
+        self.critic = Critic(
+            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth,
+            c.layer_norm, mish,
+        )  # fmt: skip
+        self.actor_target = frozen_copy(self.actor)
+        self.critic_target = frozen_copy(self.critic)
+        like = self.actor.net.head.bias
+        self.eta = per_agent(configs, "eta", like)[:, 0]  # (A,)
+        norm = per_agent(configs, "max_grad_norm", like)[:, 0]
+        self.max_grad_norm = torch.where(norm > 0, norm, math.inf)
+        self.streams, self.act_dim, self.dtype = streams, act_dim, dtype
+        self.lr = {"actor": c.actor_lr, "critic": c.critic_lr}  # at the start
+        for name, net in (("actor", self.actor), ("critic", self.critic)):
+            # With a schedule, a tensor: `update` writes it.
+            lr = torch.tensor(self.lr[name], device=streams.device) if c.lr_decay else self.lr[name]
+            self.optimizers[name] = adam(net.parameters(), lr)
+        self.period = math.lcm(self.period, c.ema_every)
+
+    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
+        """Of each update: step t and noise of the diffusion loss (count,A,B), (count,A,B,U); noise of
+        the samples at s and s' (count,A,T,B,U); the valued critic (count,A,1). And what depends on the
+        number of the update, (count,): weight of θ in θ̄, factor of the learning rates."""
+        c, total, sizes = self.configs[0], self.total_steps, (self.batch_size, self.act_dim)
+        copies = BACKUP_SAMPLES if c.max_q_backup else 1
+
+        def integers(purpose: str, n: int, high: int) -> Tensor:
+            highs = torch.full((len(streams),), high, device=streams.device)
+            return streams.integers(purpose, step, count, n, highs)
+
+        def normal(purpose: str, *shape: int) -> Tensor:
+            return streams.normal(purpose, step, count, shape, self.dtype)
+
+        numbers = torch.arange(step, step + count, device=streams.device)
+        own = {
+            "diffusion_step": integers("diffusion_step", self.batch_size, c.timesteps),
+            "diffusion": normal("diffusion", *sizes),
+            "policy": normal("policy", c.timesteps, *sizes),
+            "next_policy": normal("next_policy", c.timesteps, copies * sizes[0], sizes[1]),
+            "valued": integers("valued", 1, c.n_critics),
+            "ema": (numbers >= c.ema_start).to(self.dtype) * (1 - c.ema_decay),
+        }
+        if c.lr_decay and total:
+            done = (numbers / total).clamp(max=1)
+            own["rate"] = 0.5 * (1 + torch.cos(math.pi * done))
+        return {**own, **super().noise(streams, step, count)}
+
+    def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
+        """Critics, actor, target networks."""
+        c = self.configs[0]
+        if "rate" in noise:
+            for name, lr in self.lr.items():
+                self.optimizers[name].param_groups[0]["lr"].copy_(noise["rate"] * lr)
+        action = self.actor.sample(batch.obs, noise["policy"])  # (A,B,U), with its graph
+
+        with torch.no_grad():
+            copies = noise["next_policy"].shape[2] // batch.obs.shape[1]
+            next_obs = batch.next_obs.repeat(1, copies, 1)  # (A,copies·B,O)
+            next_action = self.actor_target.sample(next_obs, noise["next_policy"])
+            next_q = self.critic_target(next_obs, next_action)[0]  # (A,E,copies·B)
+            next_value = next_q.unflatten(-1, (copies, -1)).amax(2).amin(1)  # (A,B)
+            target = batch.rew + c.gamma * batch.mask * next_value
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        if self.plugin:
+            first_action = next_action[:, : batch.obs.shape[1]]  # (A,B,U): of the first copy
+            penalty, extra = self.plugin.penalty(
+                self.critic, batch, features, lambda obs: action[:, : obs.shape[1]].detach(),
+                first_action, noise, phase,
+            )  # fmt: skip
+            critic_loss, metrics = critic_loss + penalty, metrics | extra
+        descend(self.optimizers["critic"], critic_loss.sum(-1), self.max_grad_norm)
+
+        bc_loss = self.actor.loss(
+            batch.obs, batch.act, noise["diffusion_step"], noise["diffusion"]
+        )  # (A,)
+        with frozen(self.critic):
+            policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
+            scale = policy_q.detach().abs().mean(-1).roll(-1, 1)  # (A,E), of the next critic
+            q_loss = -(policy_q.mean(-1) / scale).gather(1, noise["valued"])[:, 0]  # (A,)
+            actor_loss = bc_loss + self.eta * q_loss
+            descend(self.optimizers["actor"], actor_loss, self.max_grad_norm)
+
+        if phase % c.ema_every == 0:
+            with torch.no_grad():
+                for average, now in zip(
+                    self.actor_target.parameters(), self.actor.parameters(), strict=True
+                ):
+                    average.lerp_(now, noise["ema"])
+        polyak(self.critic_target, self.critic, c.tau)
+        metrics |= {"actor_loss": actor_loss, "bc_loss": bc_loss, "q_loss": q_loss}
+        return metrics
+
+    @property
+    def evaluated(self) -> Denoiser:
+        """Whose actions are evaluated."""
+        return self.actor if self.configs[0].evaluated == "actor" else self.actor_target
+
+    def act(self, obs: Tensor) -> Tensor:
+        """One sample for each state: (A,n,O) -> (A,n,U). The noise is the same at every call, row by
+        row, so that diagnostics over time see the policy change and not the draw."""
+        return self.evaluated.sample(obs, self._normal("act", 0, obs.shape[1]))
+
+    def player(self, copies: int) -> Player:
+        """Samples `candidates` actions for each state and takes one, with probability
+        softmax(min_i Q̄_i); noise by the step of the episodes, the same in every round."""
+        step = -1
+
+        def play(obs: Tensor, reward: Tensor) -> Tensor:
+            nonlocal step
+            step += 1
+            n, k = obs.shape[1], self.configs[0].candidates
+            many = obs.repeat_interleave(k, 1)  # (A,n·k,O)
+            actions = self.evaluated.sample(many, self._normal("candidates", step, n * k))
+            q = self.critic_target(many, actions)[0].amin(1)  # (A,n·k)
+            u = self.streams.uniform("choice", step, 1, (n * k,), self.dtype)[0]
+            gumbel = -(-u.log()).log()  # the largest of q + Gumbel noise: a draw from softmax(q)
+            best = (q + gumbel).unflatten(-1, (n, k)).argmax(-1)  # (A,n)
+            actions = actions.unflatten(1, (n, k))  # (A,n,k,U)
+            return torch.take_along_dim(actions, best[..., None, None], 2)[:, :, 0]
+
+        return play
+
+    def _normal(self, purpose: str, step: int, n: int) -> Tensor:
+        """Noise of one sample for each of n states: (A,T,n,U)."""
+        shape = (self.configs[0].timesteps, n, self.act_dim)
+        return self.streams.normal(purpose, step, 1, shape, self.dtype)[0]
