@@ -221,6 +221,8 @@ def from_notebook(names: Mapping[str, Any]) -> TrainConfig:
     if isinstance(seeds, str):
         seeds = seeds.split(",")
     given["seeds"] = tuple(_integer(s) for s in (seeds if isinstance(seeds, list | tuple) else [seeds]))
+    if isinstance(given.get("variants"), list):  # JSON, and so papermill, has no tuples
+        given["variants"] = tuple(given["variants"])
     if "rd" in given:
         given["plugin"] = given.pop("rd")
     return TrainConfig(**given)
