@@ -28,6 +28,13 @@ def copied(module, agent: int, member: int | None = None) -> nn.Sequential:
     return net
 
 
+def assert_same_weights(net, plain, at) -> None:
+    """Network `at` of a stack (an MLP of rdlib.nets) has the weights of a plain one."""
+    for ours, theirs in zip((*net.hidden, net.head), plain[::2]):
+        torch.testing.assert_close(ours.weight[at].T, theirs.weight, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(ours.bias[at][0], theirs.bias, rtol=1e-6, atol=1e-8)
+
+
 class Ensemble:
     """N critics, each with an optimiser of its own."""
 
