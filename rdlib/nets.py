@@ -21,7 +21,7 @@ class Initialiser:
     """Hands each layer its own step of the agents' streams of one purpose, in order of creation.
 
     scheme: "uniform", as `nn.Linear` initialises itself; "orthogonal", orthogonal weights of gain √2
-    and zero bias (as CORL's CQL).
+    and zero bias (as CORL's CQL); "gpt2", weights from N(0, 0.02²) and zero bias.
     """
 
     def __init__(
@@ -36,6 +36,9 @@ class Initialiser:
         if self.scheme == "orthogonal":
             weight = self.orthogonal((*members, n_in, n_out), 2**0.5)
             return weight, torch.zeros_like(weight[..., :1, :])
+        if self.scheme == "gpt2":
+            weight = 0.02 * self.normal((*members, n_in, n_out))
+            return weight, torch.zeros_like(weight[..., :1, :])
         bound = n_in**-0.5
         weight = self.uniform((*members, n_in, n_out), bound)
         return weight, self.uniform((*members, 1, n_out), bound)
@@ -49,6 +52,12 @@ class Initialiser:
         q = q * torch.linalg.diagonal(r).sign()[..., None, :]  # or QR's own choice of signs shows
         # Row-major like everything else: fused Adam pairs a matrix with moments of other strides wrongly.
         return (gain * (q if tall else q.mT)).to(self.dtype).contiguous()
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal: (A, *shape)."""
+        z = self.streams.normal(self.purpose, self.step, 1, shape, torch.float64)[0]
+        self.step += 1
+        return z.to(self.dtype)
 
     def uniform(self, shape: Sequence[int], bound: float) -> Tensor:
         """Uniform in (-bound, bound): (A, *shape)."""

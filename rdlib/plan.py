@@ -160,7 +160,7 @@ def make_plan(asked: TrainConfig) -> Plan:
         asked=asked, recipe=recipe, scale=scale, device=device, steps=steps,
         eval_every=min(asked.eval_every or size.eval_every, steps),
         agents=tuple(
-            AgentPlan(d, seed, config, plugin)
+            AgentPlan(d, seed, _completed(config, d, env_id), plugin)
             for d in datasets for config, plugin in chosen for seed in asked.seeds
         ),
         env_id=env_id, max_episode_steps=limit,
@@ -173,6 +173,11 @@ def make_plan(asked: TrainConfig) -> Plan:
             "same run; each dataset and variant can be given once"
         )
     return plan
+
+
+def _completed(config: Any, dataset: Dataset, env_id: str) -> Any:
+    """The configuration with what it leaves to the data (DT's target return), so that records say it."""
+    return config.for_data(dataset, env_id) if hasattr(config, "for_data") else config
 
 
 def _load(name: str, asked: int, default: int) -> Dataset:

@@ -29,7 +29,8 @@ from rdlib import algos, kernel, matmul
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
-from rdlib.data.transitions import Normaliser, Transitions, reward_units
+from rdlib.data.sequences import resident
+from rdlib.data.transitions import Normaliser, reward_units
 from rdlib.engine import Algorithm, Engine
 from rdlib.evaluate import Evaluator
 from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
@@ -91,12 +92,12 @@ class Trainer:
         limits = (env.act_low, env.act_high)
         units = [reward_units(a.dataset, getattr(a.config, "rewards", "raw")) for a in agents]
         self.normaliser = Normaliser(data, limits, standardise, units, dtype).to(device)
-        transitions = Transitions(data, self.normaliser)
         self.algorithm = algos.build(
             plan.recipe, [a.config for a in agents], [a.plugin for a in agents], self.streams,
             first.obs_dim, first.act_dim, dtype, plan.steps,
         )  # fmt: skip
-        self.engine = Engine(self.algorithm, self.streams, transitions.sizes, transitions.gather)
+        transitions, minibatch = resident(data, self.normaliser, self.algorithm.context)
+        self.engine = Engine(self.algorithm, self.streams, transitions.sizes, minibatch)
         rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
         self.diagnostic_batch = transitions.gather(rows[0])
 

@@ -11,6 +11,7 @@ import torch
 
 from rdlib import algos
 from rdlib.data.dataset import Dataset
+from rdlib.data.sequences import resident
 from rdlib.data.transitions import Normaliser, Transitions
 from rdlib.engine import Algorithm, Batch, Engine, Metrics
 from rdlib.plan import TrainConfig
@@ -20,6 +21,7 @@ O, U = 4, 2  # noqa: E741
 DOUBLE = torch.float64
 TINY = {
     "batch_size": 16, "n_critics": 3, "width": 8, "depth": 2, "actor_width": 8, "actor_depth": 2,
+    "context": 4, "warmup": 4,
 }  # fmt: skip
 PROMPT = {"ema_start": 0}  # where an algorithm has it: nothing waits for longer than a test lasts
 # What agents of one batch may differ in, by where the field lives.
@@ -116,9 +118,9 @@ def agents(
     streams = Streams([10 + i for i in which], device)
     states = getattr(configs[0], "normalize_states", False)
     normaliser = Normaliser(used, limits(), states, [(1.0, 0.0)] * len(used), dtype).to(device)
-    transitions = Transitions(used, normaliser)
     algorithm = algos.build(recipe, configs, plugins, streams, O, U, dtype)
-    engine = Engine(algorithm, streams, transitions.sizes, gather(transitions.gather))
+    transitions, minibatch = resident(used, normaliser, algorithm.context)
+    engine = Engine(algorithm, streams, transitions.sizes, gather(minibatch))
     return Agents(algorithm, engine, streams, transitions)
 
 
@@ -126,7 +128,7 @@ def one_update(made: Agents, step: int, phase: int | None = None) -> tuple[Batch
     """Update number `step`, with the batch and noise that it used."""
     a = made.algorithm
     rows = made.streams.integers("batch", step, 1, a.batch_size, made.transitions.sizes)[0]
-    batch = made.transitions.gather(rows)
+    batch = made.engine.gather(rows)
     noise = {k: v[0] for k, v in a.noise(made.streams, step, 1).items()}
     metrics = a.update(batch, noise, step % a.period if phase is None else phase)
     return batch, noise, {k: v.detach() for k, v in metrics.items()}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rdlib.algos import bc, cql, diffusion_ql, edac, iql, sacn, td3bc, td3n
+from rdlib.algos import bc, cql, diffusion_ql, dt, edac, iql, sacn, td3bc, td3n
 from rdlib.engine import Algorithm, ConfigError, Plugin, override, shared
 from rdlib.rd import DR3, RD, DR3Config, RDConfig
 from rdlib.rng import Streams
@@ -44,6 +44,7 @@ _TWIN = {"width": 128, "actor_width": 128}
 _FEW = {**_SMALL, "eta": 1.0}  # at this few critics the bound carries the pessimism, as in SAC-N
 _CQL = {**_TWIN, "depth": 2, "actor_depth": 2, "actor_lr": 3e-4, "alpha_lr": 3e-4}
 _DENOISE = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10}
+_WINDOWS = {"context": 10, "width": 64, "depth": 2, "actor_lr": 1e-3, "warmup": 300}
 _PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
 ALGORITHMS = {
     "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
@@ -60,6 +61,10 @@ ALGORITHMS = {
         diffusion_ql.Config, diffusion_ql.DiffusionQL, True,
         Scale(10_000, 100_000, 2_000, _DENOISE),
         Scale(steps=2_000_000, size=0, eval_every=50_000, overrides={}),
+    ),
+    "dt": Entry(
+        dt.Config, dt.DT, False, Scale(3_000, 100_000, 1_000, _WINDOWS),
+        Scale(steps=100_000, size=0, eval_every=5_000, overrides={}),
     ),
 }
 _PLUGINS: dict[str, type] = {"rd": RDConfig, "dr3": DR3Config}
