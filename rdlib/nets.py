@@ -221,9 +221,20 @@ class GaussianActor(nn.Module):
 
         Without noise: the mean action tanh(μ(s)).
         """
+        return self.squash(*self.moments(obs), noise)
+
+    def moments(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """μ and log σ before the tanh: (A,B,O) -> (A,B,U), (A,B,U)."""
         mean, log_std = self.net(obs).chunk(2, -1)
-        log_std = log_std.clamp(*self.LOG_STD)
+        return mean, log_std.clamp(*self.LOG_STD)
+
+    @staticmethod
+    def squash(mean: Tensor, log_std: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Actions and log densities from moments (A,B,U) and standard normal noise (A,B,U) or, for n
+        samples of each state, (A,n,B,U)."""
         noise = torch.zeros_like(mean) if noise is None else noise
+        if noise.dim() > mean.dim():
+            mean, log_std = mean[:, None], log_std[:, None]
         u = mean + log_std.exp() * noise
         log_normal = -0.5 * noise**2 - log_std - 0.9189385332046727  # log sqrt(2π)
         # log(1 - tanh(u)²) in the form that does not underflow

@@ -26,7 +26,8 @@ TINY = {
 PROMPT = {"ema_start": 0}  # where an algorithm has it: nothing waits for longer than a test lasts
 # What agents of one batch may differ in, by where the field lives.
 OWN = {
-    "beta": (0.5, 1.0, 2.0), "alpha": (1.0, 2.5, 5.0),
+    "beta": (0.5, 1.0, 2.0), "alpha": (1.0, 2.5, 5.0), "eta": (0.5, 1.0, 2.0),
+    "cql_alpha": (1.0, 10.0, 5.0),
     "expectile": (0.6, 0.7, 0.9), "temperature": (1.0, 3.0, 10.0), "max_grad_norm": (0.3, 9.0, 0.0),
 }  # fmt: skip
 OWN_PLUGIN = {
