@@ -51,6 +51,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str
 def load_checkpoint(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """What `save_checkpoint` wrote: tensors and note. Raises CheckpointError, naming the file, if it is
     unreadable, not a checkpoint of rdlib, or of another schema."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no run")
     try:
         with safe_open(path, framework="pt", device=device) as file:
             note = json.loads((file.metadata() or {}).get("note", "null"))

@@ -187,12 +187,16 @@ def _plain(kind: Any) -> tuple[type, ...]:
     return tuple(found)
 
 
-def load_records(folder: Path) -> list[Record]:
-    """Every record below `folder`. Raises RecordError if there is none, one cannot be read, or one
-    run appears twice."""
-    paths = sorted(folder.rglob("record-*.json"))
-    if not paths:
-        raise RecordError(f"{folder}: no records")
+def load_records(*folders: Path) -> list[Record]:
+    """Every record in `folders` (not below them: a run keeps what it trained to compare with in a
+    folder of its own). Raises RecordError if a folder has none, one cannot be read, or one run appears
+    twice."""
+    paths = []
+    for folder in folders:
+        found = sorted(folder.glob("record-*.json"))
+        if not found:
+            raise RecordError(f"{folder}: no records")
+        paths += found
     return without_doubles((p, load_record(p)) for p in paths)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from synthetic import TINY, write_hdf5
+from synthetic import write_hdf5
 
 from rdlib.checkpoint import (
     CheckpointError,
@@ -24,6 +24,9 @@ from rdlib.plan import TrainConfig, make_plan
 from rdlib.train import load_policy, train
 
 import torch  # isort: skip
+
+
+TINY = {"width": 8, "depth": 2, "actor_width": 8, "actor_depth": 2, "n_critics": 3, "batch_size": 16}
 
 
 @pytest.fixture(scope="module")

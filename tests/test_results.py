@@ -175,10 +175,13 @@ def test_a_folder_is_read_whole_or_not_at_all(tmp_path):
     other = dataclasses.replace(RECORD, seed=4)
     save_record(RECORD, tmp_path / "a")
     save_record(other, tmp_path / "b")
-    assert {r.seed for r in load_records(tmp_path)} == {3, 4}
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert {r.seed for r in load_records(*folders)} == {3, 4}
+    with pytest.raises(RecordError, match="no records"):
+        load_records(*folders, tmp_path)
     again = save_record(dataclasses.replace(RECORD, seconds=9.0), tmp_path / "c")
     with pytest.raises(RecordError, match="same run") as error:
-        load_records(tmp_path)
+        load_records(*folders, tmp_path / "c")
     assert str(again) in str(error.value) and "/a/record" in str(error.value)
 
 
