@@ -7,6 +7,7 @@ B batch, O observation, U action, H hidden (design: one vocabulary everywhere).
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from rdlib.rng import Streams
 
 Activation = Callable[[Tensor], Tensor]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Initialiser:
@@ -242,7 +244,7 @@ class GaussianActor(nn.Module):
         return u.tanh(), (log_normal - log_jacobian).sum(-1)
 
 
-def frozen_copy(module: nn.Module) -> nn.Module:
+def frozen_copy(module: Net) -> Net:
     """A copy that takes no gradients: the target network of `module`."""
     return copy.deepcopy(module).requires_grad_(False)
 

@@ -22,6 +22,7 @@ Deviations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ from rdlib.engine import (
     shared,
 )  # fmt: skip
 from rdlib.nets import MLP, Critic, Initialiser, frozen_copy, mish, polyak
+from rdlib.rd import check_choice
 from rdlib.rng import Streams
 
 TIME_DIM = 16  # of the embedding of t
@@ -83,40 +85,31 @@ class Config:
                 raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
         if not 0 <= self.ema_decay <= 1:
             raise ConfigError(f"ema_decay = {self.ema_decay}: expected in [0, 1]")
-        if self.evaluated not in ("actor", "ema"):
-            raise ConfigError(f"evaluated = {self.evaluated!r}: expected 'actor' or 'ema'")
-        if self.rewards not in ("raw", "return_range", "standardised"):
-            raise ConfigError(
-                f"rewards = {self.rewards!r}: expected 'raw', 'return_range' or 'standardised'"
-            )
+        check_choice(self, "evaluated", ("actor", "ema"))
+        check_choice(self, "rewards", ("raw", "return_range", "standardised"))
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The numbers of the diffusion, one per step t = 1 … T (index t - 1)."""
+class Noising(NamedTuple):
+    """The numbers of one step of the diffusion."""
 
-    betas: list[float]  # β_t, variance added by step t
-    kept: list[float]  # ᾱ_t = Π (1 - β_i), share of the action's variance left after step t
-    c1: list[float]  # of x_0 in the mean of q(x_{t-1} | x_t, x_0)
-    c2: list[float]  # of x_t there
-    sigma: list[float]  # its deviation, 0 at t = 1
+    beta: float  # β_t, variance that the step adds
+    kept: float  # ᾱ_t = Π (1 - β_i), share of the action's variance that is left
+    c1: float  # of x_0 in the mean of q(x_{t-1} | x_t, x_0)
+    c2: float  # of x_t there
+    sigma: float  # its deviation, 0 at t = 1
 
 
-def vp_schedule(steps: int, low: float = 0.1, high: float = 10.0) -> Schedule:
-    """β_t = 1 - exp(-low/T - (high - low)(2t - 1) / 2T²), and what follows from it (Ho et al. 2020,
-    equations 6-7)."""
-    times = range(1, steps + 1)
-    exponents = [low / steps + 0.5 * (high - low) * (2 * t - 1) / steps**2 for t in times]
-    betas = [-math.expm1(-e) for e in exponents]
-    kept = [math.exp(-sum(exponents[: i + 1])) for i in range(steps)]
-    steps_of = list(zip(betas, kept, [1.0, *kept[:-1]], strict=True))  # β_t, ᾱ_t, ᾱ_{t-1}
-    return Schedule(
-        betas=betas,
-        kept=kept,
-        c1=[b * math.sqrt(before) / (1 - now) for b, now, before in steps_of],
-        c2=[math.sqrt(1 - b) * (1 - before) / (1 - now) for b, now, before in steps_of],
-        sigma=[math.sqrt(b * (1 - before) / (1 - now)) for b, now, before in steps_of],
-    )
+def vp_schedule(steps: int, low: float = 0.1, high: float = 10.0) -> list[Noising]:
+    """Steps t = 1 … T of β_t = 1 - exp(-low/T - (high - low)(2t - 1) / 2T²) and what follows from it (Ho
+    et al. 2020, equations 6-7)."""
+    schedule, kept = [], 1.0
+    for t in range(1, steps + 1):
+        alpha = math.exp(-low / steps - 0.5 * (high - low) * (2 * t - 1) / steps**2)
+        before, kept, beta = kept, kept * alpha, 1 - alpha
+        rest = (1 - before) / (1 - kept)
+        c1 = math.sqrt(before) * beta / (1 - kept)
+        schedule.append(Noising(beta, kept, c1, math.sqrt(alpha) * rest, math.sqrt(beta * rest)))
+    return schedule
 
 
 class Denoiser(nn.Module):
@@ -136,30 +129,29 @@ class Denoiser(nn.Module):
         angle = torch.arange(steps)[:, None] * frequency  # (T,8); steps counted from 0, officially
         waves = torch.cat([angle.sin(), angle.cos()], -1).to(init.streams.device, init.dtype)
         self.waves = waves.expand(len(init.streams), -1, -1)  # (A,T,16)
+        self.kept = waves.new_tensor([s.kept for s in self.schedule])  # (T,)
 
     def forward(self, x: Tensor, time: Tensor, obs: Tensor) -> Tensor:
-        """(A,B,U), embedded t (A,B,16), (A,B,O) -> (A,B,U)."""
+        """x_t (A,B,U), embedded t (A,B,16), s (A,B,O) -> (A,B,U)."""
         return self.net(torch.cat([x, time, obs], -1))
 
     def sample(self, obs: Tensor, noise: Tensor) -> Tensor:
         """x_0 from x_T and z_T … z_2, `noise` (A,T,n,U): (A,n,O) -> (A,n,U)."""
-        s, n, x = self.schedule, obs.shape[1], noise[:, 0]
-        times = self.time(self.waves)  # (A,T,16)
-        for i in reversed(range(len(s.betas))):
+        n, x, steps = obs.shape[1], noise[:, 0], len(self.schedule)
+        start, times = x, self.time(self.waves)  # (A,n,U), (A,T,16)
+        for i, s in reversed(list(enumerate(self.schedule))):
             eps = self(x, times[:, i : i + 1].expand(-1, n, -1), obs)
-            scale = s.kept[i] ** -0.5
-            start = (scale * x - (1 / s.kept[i] - 1) ** 0.5 * eps).clamp(-1, 1)
-            if i == 0:
-                return start  # c1_1 = 1, c2_1 = σ_1 = 0
-            x = s.c1[i] * start + s.c2[i] * x + s.sigma[i] * noise[:, len(s.betas) - i]
-        raise AssertionError("unreachable: there is at least one step")
+            start = (x / s.kept**0.5 - (1 / s.kept - 1) ** 0.5 * eps).clamp(-1, 1)
+            if i > 0:
+                x = s.c1 * start + s.c2 * x + s.sigma * noise[:, steps - i]
+        return start  # at t = 1 c1 = 1 and c2 = σ = 0
 
     def loss(self, obs: Tensor, act: Tensor, step: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of ε_θ at steps `step` (A,B) counted from 0 and noise (A,B,U): (A,)."""
-        kept = self.waves.new_tensor(self.schedule.kept)[step][..., None]  # (A,B,1)
+        kept = self.kept[step][..., None]  # (A,B,1)
         x = kept.sqrt() * act + (1 - kept).sqrt() * noise
         # A product instead of an index: its backward adds in the same order every time, on a GPU too.
-        chosen = step[..., None] == torch.arange(len(self.schedule.kept), device=step.device)
+        chosen = step[..., None] == torch.arange(len(self.kept), device=step.device)
         time = chosen.to(x.dtype) @ self.time(self.waves)  # (A,B,T) (A,T,16) -> (A,B,16)
         return (self(x, time, obs) - noise).square().mean((-2, -1))
 
@@ -201,28 +193,22 @@ class DiffusionQL(Algorithm):
         """Of each update: step t and noise of the diffusion loss (count,A,B), (count,A,B,U); noise of
         the samples at s and s' (count,A,T,B,U); the valued critic (count,A,1). And what depends on the
         number of the update, (count,): weight of θ in θ̄, factor of the learning rates."""
-        c, total, sizes = self.configs[0], self.total_steps, (self.batch_size, self.act_dim)
-        copies = BACKUP_SAMPLES if c.max_q_backup else 1
-
-        def integers(purpose: str, n: int, high: int) -> Tensor:
-            highs = torch.full((len(streams),), high, device=streams.device)
-            return streams.integers(purpose, step, count, n, highs)
-
-        def normal(purpose: str, *shape: int) -> Tensor:
-            return streams.normal(purpose, step, count, shape, self.dtype)
-
+        c, sizes = self.configs[0], (self.batch_size, self.act_dim)
+        many = (c.timesteps, sizes[0] * (BACKUP_SAMPLES if c.max_q_backup else 1), sizes[1])
         numbers = torch.arange(step, step + count, device=streams.device)
-        own = {
-            "diffusion_step": integers("diffusion_step", self.batch_size, c.timesteps),
-            "diffusion": normal("diffusion", *sizes),
-            "policy": normal("policy", c.timesteps, *sizes),
-            "next_policy": normal("next_policy", c.timesteps, copies * sizes[0], sizes[1]),
-            "valued": integers("valued", 1, c.n_critics),
-            "ema": (numbers >= c.ema_start).to(self.dtype) * (1 - c.ema_decay),
-        }
-        if c.lr_decay and total:
-            done = (numbers / total).clamp(max=1)
+        own = {"ema": (numbers >= c.ema_start).to(self.dtype) * (1 - c.ema_decay)}
+        if c.lr_decay and self.total_steps:
+            done = (numbers / self.total_steps).clamp(max=1)
             own["rate"] = 0.5 * (1 + torch.cos(math.pi * done))
+        for purpose, n, high in (
+            ("diffusion_step", self.batch_size, c.timesteps), ("valued", 1, c.n_critics)
+        ):  # fmt: skip
+            highs = torch.full((len(streams),), high, device=streams.device)
+            own[purpose] = streams.integers(purpose, step, count, n, highs)
+        for purpose, shape in (
+            ("diffusion", sizes), ("policy", (c.timesteps, *sizes)), ("next_policy", many)
+        ):  # fmt: skip
+            own[purpose] = streams.normal(purpose, step, count, shape, self.dtype)
         return {**own, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
