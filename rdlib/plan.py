@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from rdlib import algos
+from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
 from rdlib.engine import ConfigError, is_config_value
@@ -143,25 +144,31 @@ def make_plan(asked: TrainConfig) -> Plan:
     if scale == "auto":
         scale = "paper" if device.type == "cuda" else "quick"
     size = recipe.entry.quick if scale == "quick" else recipe.entry.paper
-    chosen = []
-    for variant in asked.variants:
-        own = {k: v for k, v in variant.items() if not k.startswith(PLUGIN_PREFIX)}
-        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
-        config = recipe.config({**size.overrides, **asked.config, **own})
-        chosen.append((config, recipe.plugin_config({**asked.plugin, **extra})))
+    _variants(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
     names = [name.strip() for name in asked.dataset.split(",")]
     if len(set(names)) < len(names):
         raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
     datasets = [_load(name, asked.size, size.size) for name in names]
     env_id, limit = _environment(asked, datasets)
-    steps = asked.steps or size.steps
+    settings = [cells.find(recipe.name, d.name) if scale == "paper" else None for d in datasets]
+    lengths = {cell.steps for cell in settings if cell and cell.steps}
+    if len(lengths) > 1 and not asked.steps:
+        raise ConfigError(
+            f"dataset = {asked.dataset!r}: the tables train these for {sorted(lengths)} updates; "
+            "give steps, or train them apart"
+        )
+    steps = asked.steps or max(lengths, default=size.steps)
     default_out = Path("runs") / asked.algo / asked.dataset.replace("/", "-")
     plan = Plan(
         asked=asked, recipe=recipe, scale=scale, device=device, steps=steps,
         eval_every=min(asked.eval_every or size.eval_every, steps),
         agents=tuple(
             AgentPlan(d, seed, _completed(config, d, env_id), plugin)
-            for d in datasets for config, plugin in chosen for seed in asked.seeds
+            for d, cell in zip(datasets, settings, strict=True)
+            for config, plugin in _variants(
+                asked, recipe, {**size.overrides, **(cell.config if cell else {})}
+            )
+            for seed in asked.seeds
         ),
         env_id=env_id, max_episode_steps=limit,
         out=Path(asked.out) if asked.out else default_out,
@@ -173,6 +180,19 @@ def make_plan(asked: TrainConfig) -> Plan:
             "same run; each dataset and variant can be given once"
         )
     return plan
+
+
+def _variants(
+    asked: TrainConfig, recipe: algos.Recipe, preset: Mapping[str, Any]
+) -> list[tuple[Any, Any]]:
+    """Configuration and plug-in configuration of each variant, on top of `preset`."""
+    chosen = []
+    for variant in asked.variants:
+        own = {k: v for k, v in variant.items() if not str(k).startswith(PLUGIN_PREFIX)}
+        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
+        config = recipe.config({**preset, **asked.config, **own})
+        chosen.append((config, recipe.plugin_config({**asked.plugin, **extra})))
+    return chosen
 
 
 def _completed(config: Any, dataset: Dataset, env_id: str) -> Any:

@@ -219,6 +219,15 @@ def load(
     )
 
 
+def short_name(name: str) -> str:
+    """`hopper-medium` for any of its names (rd/hopper/medium-v0, d4rl/hopper-medium-v2,
+    mujoco/hopper/medium-v0); other names as they are."""
+    for entry in ENTRIES.values():
+        if name in (entry.name, entry.minari, entry.bundled, entry.d4rl, f"d4rl/{entry.d4rl}"):
+            return entry.name
+    return name
+
+
 def is_rolled_out(name: str) -> bool:
     """Whether `name` is a bundled dataset that is rolled out, and so has any size that is asked."""
     return _rolled_out(name) is not None
