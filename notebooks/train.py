@@ -24,7 +24,7 @@
 #
 # | parameter | meaning |
 # |---|---|
-# | `algo` | `bc`, `td3n`, `sacn`; with a critic also `…_rd`, `…_dr3`, `…_ln` (layer norm) |
+# | `algo` | `bc`, `dt`, `td3bc`, `cql`, `iql`, `edac`, `diffusion_ql`, `sacn`, `td3n`; with a critic also `…_rd`, `…_dr3`, `…_ln` (layer norm) |
 # | `dataset` | `hopper-medium` (bundled), `door-human`, `d4rl/hopper-medium-v2`, a path to an `.hdf5`, a Minari id; or several of one environment with commas between, trained together |
 # | `seeds` | `0`, `[0, 1, 2]` or `"0,1,2"`; all seeds train together |
 # | `steps` | gradient updates; 0: as the scale says |

@@ -26,6 +26,14 @@ from rdlib.rng import Streams
 
 OBS_DIM, ACT_DIM = 11, 3  # Hopper
 SIZES = (256, 512, 1024)
+# Updates/s of the quickest peer of each algorithm, as we measured them: two cores of an AMD EPYC with
+# AVX-512 and no AMX, Hopper's shapes, batch 256 (DT: 64 windows), each peer's own defaults and full
+# update loop, no evaluation, compilation not counted.
+PEERS = {
+    "bc": (1611.0, "unifloral"), "td3bc": (350.0, "JAX-CORL"), "iql": (437.0, "unifloral"),
+    "cql": (25.0, "JAX-CORL"), "sacn": (48.6, "unifloral, N=10"), "edac": (11.8, "CORL, N=10"),
+    "dt": (6.8, "CORL"), "diffusion_ql": (27.4, "official"),
+}  # fmt: skip
 
 
 def synthetic(size: int, seed: int = 0) -> Dataset:
@@ -145,9 +153,12 @@ def report(
     print("GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     limit = max(rates.values())
     columns = ("updates/s", "agent-updates/s", "ms/update", "GFLOP/update", "GFLOP/s")
-    print(f"\n{'algorithm':12s} {'A':>3s} " + " ".join(f"{c:>15s}" for c in columns) + "   share of limit")
+    head = " ".join(f"{c:>15s}" for c in columns)
+    print(f"\n{'algorithm':16s} {'A':>3s} {head}  share of limit  quickest peer's updates/s on 2 CPU cores")
     for name in names:
         for count in agents:
             row = measure(name, count, device, seconds, overrides or {})
             cells = " ".join(f"{row[c]:15.2f}" for c in columns)
-            print(f"{name:12s} {count:3d} {cells} {row['GFLOP/s'] / limit:15.0%}", flush=True)
+            peer = "{:10.1f} ({})".format(*PEERS[name]) if name in PEERS else f"{'-':>10s}"
+            share = row["GFLOP/s"] / limit
+            print(f"{name:16s} {count:3d} {cells} {share:15.0%} {peer}", flush=True)
