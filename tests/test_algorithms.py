@@ -389,7 +389,7 @@ def test_one_and_one_point_zero_are_the_same_configuration():
 
 def test_structure_must_be_shared_and_the_message_names_the_field():
     recipe = algos.find("td3n")
-    configs = [recipe.config({**TINY, "width": w}) for w in (8, 16)]
+    configs = [recipe.config({**fields(recipe.entry.config, TINY), "width": w}) for w in (8, 16)]
     with pytest.raises(ConfigError, match="width.*separate batches"):
         algos.build(recipe, configs, [None, None], Streams([0, 1]), O, U)
     with pytest.raises(ConfigError, match="2 configurations for 1"):

@@ -45,7 +45,6 @@ from rdlib.rd import check_choice
 from rdlib.rng import Streams
 
 TIME_DIM = 16  # of the embedding of t
-BACKUP_SAMPLES = 10  # of the next action, with `max_q_backup`
 OWN = ("eta", "max_grad_norm", "rewards")  # fields that agents of one batch may differ in
 
 
@@ -57,7 +56,7 @@ class Config:
     timesteps: int = 5  # T
     eta: float = 1.0  # η, weight of the value against the diffusion loss
     max_grad_norm: float = 9.0  # gn, of the actor's and of all critics' gradient; 0: no clipping
-    max_q_backup: bool = False  # best of 10 next actions by each critic (the paper's AntMaze)
+    max_q_backup: int = 0  # next actions, each critic's best of which it backs up (AntMaze: 10); 0: one
     ema_decay: float = 0.995  # of the average θ̄
     ema_start: int = 1_000  # update from which θ̄ follows
     ema_every: int = 5  # updates per step of θ̄
@@ -80,7 +79,7 @@ class Config:
         for field in ("n_critics", "timesteps", "ema_every", "candidates"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} = {getattr(self, field)}: expected at least 1")
-        for field in ("eta", "max_grad_norm", "ema_start"):
+        for field in ("eta", "max_grad_norm", "max_q_backup", "ema_start"):
             if getattr(self, field) < 0:
                 raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
         if not 0 <= self.ema_decay <= 1:
@@ -194,7 +193,7 @@ class DiffusionQL(Algorithm):
         the samples at s and s' (count,A,T,B,U); the valued critic (count,A,1). And what depends on the
         number of the update, (count,): weight of θ in θ̄, factor of the learning rates."""
         c, sizes = self.configs[0], (self.batch_size, self.act_dim)
-        many = (c.timesteps, sizes[0] * (BACKUP_SAMPLES if c.max_q_backup else 1), sizes[1])
+        many = (c.timesteps, sizes[0] * max(c.max_q_backup, 1), sizes[1])
         numbers = torch.arange(step, step + count, device=streams.device)
         own = {"ema": (numbers >= c.ema_start).to(self.dtype) * (1 - c.ema_decay)}
         if c.lr_decay and self.total_steps:
