@@ -1,5 +1,7 @@
 """Losses and whole updates against plain versions of them (tests/reference)."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -130,3 +132,31 @@ def test_the_optimiser_is_torchs_plain_adam(dtype, tolerance):
         fused.step()
         plain.step()
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("lr", [3e-3, torch.tensor(3e-3)], ids=["number", "tensor"])
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
+    ids=str,
+)  # fmt: skip
+def test_the_optimisers_short_cut_has_the_bits_of_torchs_own_fused_step(lr, options):
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(3, 4, 5, generator=generator)) for _ in range(3)]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    short, plain = adam(ours, lr, **options), torch.optim.Adam(theirs, lr, fused=True, **options)
+    for number in range(20):
+        for p, q in zip(ours, theirs):
+            p.grad = torch.randn(p.shape, generator=generator)
+            q.grad = p.grad.clone()
+        if number in (0, 7):  # a parameter that has no part in the loss
+            ours[1].grad = theirs[1].grad = None
+        if number == 12:
+            short.load_state_dict(copy.deepcopy(plain.state_dict()))
+        short.step()
+        plain.step()
+    for p, q in zip(ours, theirs):
+        assert torch.equal(p, q)
+        for key, value in plain.state[q].items():
+            assert torch.equal(short.state[p][key], value), key
+    short.zero_grad()
+    assert all(p.grad is None for p in ours)
