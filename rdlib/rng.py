@@ -39,8 +39,9 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
 def halves(keys: Tensor, n: int) -> Tensor:
     """Uniform 16-bit numbers in [-2^15, 2^15), int16 (A, n), from one key each, int64 (A,).
 
-    SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), a fifth of Philox's work for the same bits: for masks
-    of millions of elements, made inside an update from a key that `Streams.words` drew for it.
+    SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), a third of Philox's time for the same bits. For masks
+    of millions of elements, which are made inside an update from a key that `Streams.words` drew for it:
+    those of all the updates of a call would not fit in memory.
     """
     z = torch.arange(1, -(-n // 4) + 1, device=keys.device) * -0x61C8864680B583EB + keys[:, None]
     # >> copies the sign bit: the masks make it a logical shift. The odd constants are those of the
