@@ -41,6 +41,7 @@ class Entry:
 
 _SMALL = {"n_critics": 4, "beta": 4.0, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 _TWIN = {"width": 128, "actor_width": 128}
+_NORMED = {**_TWIN, "normalize_states": True}  # raw states, as published, take far longer to start
 _SHALLOW = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 _CQL = {**_SHALLOW, "actor_lr": 3e-4, "alpha_lr": 3e-4}  # the paper's 3e-5 needs its 1e6 steps
 _DENOISE = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10}
@@ -50,8 +51,8 @@ ALGORITHMS = {
     "bc": Entry(bc.Config, bc.BC, False, Scale(5_000, 100_000, 1_000, {"actor_width": 128}), _PAPER),
     "td3n": Entry(td3n.Config, td3n.TD3N, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
     "sacn": Entry(sacn.Config, sacn.SACN, True, Scale(12_000, 100_000, 1_200, _SMALL), _PAPER),
-    "td3bc": Entry(td3bc.Config, td3bc.TD3BC, True, Scale(30_000, 100_000, 3_000, _TWIN), _PAPER),
-    "iql": Entry(iql.Config, iql.IQL, True, Scale(30_000, 100_000, 3_000, _TWIN), _PAPER),
+    "td3bc": Entry(td3bc.Config, td3bc.TD3BC, True, Scale(20_000, 100_000, 2_000, _TWIN), _PAPER),
+    "iql": Entry(iql.Config, iql.IQL, True, Scale(20_000, 100_000, 2_000, _NORMED), _PAPER),
     "cql": Entry(cql.Config, cql.CQL, True, Scale(6_000, 100_000, 1_000, _CQL), _PAPER),
     "edac": Entry(
         edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, _SHALLOW),
