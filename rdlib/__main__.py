@@ -1,4 +1,4 @@
-"""python -m rdlib: train, evaluate, data, bench. The same functions as in Python, nothing more."""
+"""python -m rdlib: train, evaluate, records, data, bench. The same functions as in Python, nothing more."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import pandas as pd
 
 from rdlib import algos, bench
 from rdlib.checkpoint import CheckpointError
@@ -16,7 +17,7 @@ from rdlib.data.dataset import DataError
 from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
 from rdlib.plan import TrainConfig, assignments, find_device
-from rdlib.results import RecordError
+from rdlib.results import RecordError, as_row, load_records
 from rdlib.simulate import SimulationError
 from rdlib.train import load_policy, train
 
@@ -78,6 +79,10 @@ def parser() -> argparse.ArgumentParser:
         d.add_argument("name", help="a name, a path to an .hdf5 or a Minari id")
         d.add_argument("--size", type=int, default=None, help="transitions, of bundled datasets")
         d.set_defaults(call=_data_inspect)
+
+    p = commands.add_parser("records", help="one line for each record of the folders given")
+    p.add_argument("folders", type=Path, nargs="+", help="folders that hold record-*.json")
+    p.set_defaults(call=_records)
 
     p = commands.add_parser("bench", help="speed against the machine's limit", formatter_class=_Defaults)
     p.add_argument("--algos", default="td3n,td3n_rd", help="with commas between")
@@ -164,6 +169,12 @@ def _data_inspect(a: argparse.Namespace) -> None:
     print(f"digest {d.digest}")
     for key, value in d.notes.items():
         print(f"{key}: {value}")
+
+
+def _records(a: argparse.Namespace) -> None:
+    table = pd.DataFrame([as_row(r) for r in load_records(*a.folders)])
+    table = table.sort_values(["dataset", "algo", "seed"])
+    print(table.to_string(index=False, float_format="{:.1f}".format))
 
 
 def _bench(a: argparse.Namespace) -> None:

@@ -213,7 +213,7 @@ def without_doubles(found: Iterable[tuple[Path, Record]]) -> list[Record]:
 
 
 def as_row(record: Record) -> Mapping[str, Any]:
-    """The one-line summary that tables are made of."""
+    """The one-line summary that `python -m rdlib records` prints."""
     return {
         "algo": record.algo, "dataset": record.dataset, "seed": record.seed, "scale": record.scale,
         "steps": record.stopped_at, "status": record.status, "last": record.last_score(),

@@ -288,3 +288,14 @@ def test_an_error_in_a_real_process():
     assert (result.returncode, result.stdout) == (2, "")
     [line] = result.stderr.splitlines()
     assert line.startswith("rdlib: error: algo: no algorithm 'td3m'; near: td3n")
+
+
+def test_records_prints_a_line_for_each_run(run, capsys):
+    from rdlib.__main__ import main
+
+    assert main(["records", str(run)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert {"algo", "dataset", "seed", "last", "best"} <= set(head.split())
+    assert len(rows) == len(load_records(run))
+    assert main(["records", str(run / "nothing")]) == 2
+    assert "no records" in capsys.readouterr().err

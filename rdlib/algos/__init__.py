@@ -55,7 +55,7 @@ ALGORITHMS = {
     "iql": Entry(iql.Config, iql.IQL, True, Scale(20_000, 100_000, 2_000, _NORMED), _PAPER),
     "cql": Entry(cql.Config, cql.CQL, True, Scale(6_000, 100_000, 1_000, _CQL), _PAPER),
     "edac": Entry(
-        edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, _SHALLOW),
+        edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, {**_SMALL, "target": "lcb"}),
         Scale(steps=3_000_000, size=0, eval_every=5_000, overrides={}),
     ),
     "diffusion_ql": Entry(

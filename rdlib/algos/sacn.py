@@ -8,7 +8,11 @@ Official code: github.com/snu-mllab/EDAC.
 
 Deviations
 1. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
-2. log σ is clamped to [-5, 2] (CORL's choice), not [-20, 2].
+2. log σ is clamped to [-5, 2], as in the code of SAC-N and CORL; Haarnoja et al. take [-20, 2].
+3. The actor's loss and the target are taken at the temperature, and the target at the actor, that this
+   update has just moved (CORL's order); in the official code all losses are taken before any step.
+4. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and
+   the actor's within ±1e-3.
 """
 
 from collections.abc import Callable, Sequence
