@@ -44,7 +44,10 @@ _TWIN = {"width": 128, "actor_width": 128}
 _NORMED = {**_TWIN, "normalize_states": True}  # raw states, as published, take far longer to start
 _SHALLOW = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 _CQL = {**_SHALLOW, "actor_lr": 3e-4, "alpha_lr": 3e-4}  # the paper's 3e-5 needs its 1e6 steps
-_DENOISE = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10}
+_DENOISE = {  # in so few updates the regression has to come first
+    "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10,
+    "actor_lr": 1e-3, "critic_lr": 1e-3, "eta": 0.2,
+}  # fmt: skip
 _WINDOWS = {"context": 10, "width": 64, "depth": 2, "actor_lr": 1e-3, "warmup": 300}
 _PAPER = Scale(steps=1_000_000, size=0, eval_every=5_000, overrides={})
 ALGORITHMS = {
