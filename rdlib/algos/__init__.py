@@ -39,10 +39,12 @@ class Entry:
     paper: Scale
 
 
-_SMALL = {"n_critics": 4, "beta": 4.0, "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 _TWIN = {"width": 128, "actor_width": 128}
 _NORMED = {**_TWIN, "normalize_states": True}  # raw states, as published, take far longer to start
 _SHALLOW = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
+# Four critics deviate less than ten, so more pessimism per deviation; targets that follow four times as
+# quickly, for a hundredth of the updates.
+_SMALL = {**_SHALLOW, "n_critics": 4, "beta": 4.0, "tau": 0.02}
 _CQL = {**_SHALLOW, "actor_lr": 3e-4, "alpha_lr": 3e-4}  # the paper's 3e-5 needs its 1e6 steps
 _DENOISE = {  # in so few updates the regression has to come first
     "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10,
