@@ -1,0 +1,43 @@
+"""The README's figure, from the records in book/results/quick: python book/static/readme.py"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from rdlib import plots
+from rdlib.results import load_records
+
+HERE = Path(__file__).parent
+NAMES = {"td3n": "TD3-N-UNC", "td3n_rd": "TD3-N-UNC + RD"}
+
+
+def draw() -> None:
+    """Left: mean Q at the policy's actions on fixed states. Right: score. Mean and ± std over seeds."""
+    plots.use_style()
+    frame = plots.evaluations(load_records(HERE.parent / "results" / "quick"))
+    frame = frame[(frame["dataset"] == "hopper-medium") & frame["algo"].isin(NAMES)]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
+    for (algo, name), colour in zip(NAMES.items(), (plots.PALETTE[3], plots.PALETTE[0]), strict=True):
+        rows = frame[frame["algo"] == algo]
+        for axes, column in ((left, "q_policy"), (right, "score")):
+            band(axes, rows.pivot_table(index="step", columns="seed", values=column), name, colour)
+    left.set(yscale="symlog", ylabel="Q(s, π(s))", title="value of the policy's actions")
+    right.set(ylabel="normalised score", title="return")
+    for axes in (left, right):
+        axes.set_xlabel("gradient updates")
+    left.legend()
+    plt.rcParams["svg.hashsalt"] = "rdlib"  # the same records give the same file
+    figure.savefig(HERE / "readme.svg", metadata={"Date": None})
+
+
+def band(axes: Axes, table, name: str, colour) -> None:
+    """Mean over seeds, ± one deviation, and the seeds themselves as thin lines."""
+    mean, std = table.mean(axis=1), table.std(axis=1, ddof=0)
+    axes.plot(mean.index, mean, color=colour, lw=2, label=name)
+    axes.fill_between(mean.index, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+    axes.plot(table.index, table, color=colour, lw=0.5, alpha=0.6)
+
+
+if __name__ == "__main__":
+    draw()
