@@ -9,12 +9,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["Run", "TrainConfig", "__version__", "load_policy", "train"]
+_HOMES = {
+    "Run": "rdlib.train", "TrainConfig": "rdlib.plan", "load_policy": "rdlib.policy",
+    "train": "rdlib.train",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported when first used: `import rdlib` must not wait for torch."""
-    if name == "TrainConfig":
-        return import_module("rdlib.plan").TrainConfig
-    if name in __all__:
-        return getattr(import_module("rdlib.train"), name)
+    if home := _HOMES.get(name):
+        return getattr(import_module(home), name)
     raise AttributeError(f"module 'rdlib' has no attribute {name!r}")

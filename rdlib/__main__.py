@@ -17,9 +17,10 @@ from rdlib.data.dataset import DataError
 from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
 from rdlib.plan import TrainConfig, assignments, find_device
+from rdlib.policy import load_policy
 from rdlib.results import RecordError, as_row, load_records
 from rdlib.simulate import SimulationError
-from rdlib.train import load_policy, train
+from rdlib.train import train
 
 ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError)
 

@@ -6,7 +6,6 @@ A killed run resumes from its last checkpoint and ends in the weights and return
 one: random numbers are functions of the step, and a checkpoint holds all else that training changes.
 """
 
-import dataclasses
 import platform
 import signal
 import sys
@@ -34,6 +33,7 @@ from rdlib.data.transitions import Normaliser, reward_units
 from rdlib.engine import Algorithm, Engine
 from rdlib.evaluate import Evaluator
 from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
+from rdlib.policy import describe, policy_note
 from rdlib.results import Record, fingerprint, finite, load_record, provenance, save_record
 from rdlib.rng import Streams
 
@@ -256,7 +256,7 @@ class Trainer:
             "started": self.started,
             "matmul": self.matmul,
             "provenance": self.provenance,
-            "policy": _policy_note(self.plan),
+            "policy": policy_note(self.plan),
         }
 
     def _save(self) -> None:
@@ -270,7 +270,7 @@ class Trainer:
     def _load(self) -> dict[str, Any]:
         tensors, note = load_checkpoint(self.checkpoint, str(self.plan.device))
         if note.get("fingerprint") != self.plan.fingerprint:
-            what = _describe(note["policy"]) if "policy" in note else "of unknown origin"
+            what = describe(note["policy"]) if "policy" in note else "of unknown origin"
             raise CheckpointError(
                 f"{self.plan.out} holds another run ({what}); choose another out folder, or delete "
                 "this one to start anew"
@@ -355,64 +355,6 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
-
-
-# The trained policy without its data -----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a checkpoint holds for use: the agents and their normaliser."""
-
-    algorithm: Algorithm
-    normaliser: Normaliser
-    env_id: str
-    max_episode_steps: int | None
-    seeds: list[int]
-    datasets: list[str]
-    step: int
-
-
-def _policy_note(plan: Plan) -> dict[str, Any]:
-    return {
-        "algo": plan.recipe.name,
-        "configs": [dataclasses.asdict(a.config) for a in plan.agents],
-        "plugins": [a.plugin and dataclasses.asdict(a.plugin) for a in plan.agents],
-        "seeds": [a.seed for a in plan.agents],
-        "datasets": [a.dataset.name for a in plan.agents],
-        "env_id": plan.env_id,
-        "max_episode_steps": plan.max_episode_steps,
-        "dtype": plan.asked.dtype,
-    }
-
-
-def _describe(note: dict[str, Any]) -> str:
-    datasets, seeds = sorted(set(note["datasets"])), sorted(set(note["seeds"]))
-    return f"{note['algo']} on {', '.join(datasets)}, seeds {seeds}, or other settings"
-
-
-def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
-    """The agents of the run in folder `out`. Raises CheckpointError."""
-    path = Path(out) / "checkpoint.safetensors"
-    tensors, note = load_checkpoint(path, str(device))
-    about, norm = note["policy"], {}
-    for name in [name for name in tensors if name.startswith("norm/")]:
-        norm[name.removeprefix("norm/")] = tensors.pop(name)
-    recipe = algos.find(about["algo"])
-    plugins = [p and recipe.plugin_config(p) for p in about["plugins"]]
-    algorithm = algos.build(
-        recipe, [recipe.config(c) for c in about["configs"]], plugins,
-        Streams(about["seeds"], device), norm["obs_mean"].shape[-1], norm["act_half"].shape[-1],
-        DTYPES[about["dtype"]],
-    )  # fmt: skip
-    try:
-        algorithm.load_tensors(tensors)
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not fit this version of {recipe.name}: {error}") from error
-    return Policy(
-        algorithm, Normaliser.restore(norm), about["env_id"], about["max_episode_steps"],
-        about["seeds"], about["datasets"], note["step"],
-    )  # fmt: skip
 
 
 class _Callable(ModuleType):

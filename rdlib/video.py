@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rdlib.train import load_policy
+from rdlib.policy import load_policy
 
 BACKENDS = ("egl", "osmesa")
 FPS = 25

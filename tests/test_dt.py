@@ -15,8 +15,9 @@ from rdlib.checkpoint import load_checkpoint, save_checkpoint
 from rdlib.data.sequences import Windows
 from rdlib.engine import ConfigError
 from rdlib.plan import make_plan
+from rdlib.policy import load_policy
 from rdlib.rng import Streams, halves
-from rdlib.train import load_policy, train
+from rdlib.train import train
 
 SHAPES = [
     {}, {"heads": 2}, {"depth": 1}, {"context": 1}, {"context": 9, "depth": 3, "heads": 4, "horizon": 3},

@@ -21,7 +21,8 @@ from rdlib.checkpoint import (
 from rdlib.data.dataset import DataError
 from rdlib.engine import ConfigError
 from rdlib.plan import TrainConfig, make_plan
-from rdlib.train import load_policy, train
+from rdlib.policy import load_policy
+from rdlib.train import train
 
 import torch  # isort: skip
 

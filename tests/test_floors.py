@@ -9,7 +9,7 @@ import rdlib
 
 ROOT = Path(rdlib.__file__).parent
 FLOORS = {
-    4: ("train", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "video"),
+    4: ("train", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
     3: ("algos", "evaluate"),
     2: ("rd", "kernel", "engine", "data", "tables", "plots"),
     1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul"),

@@ -22,8 +22,9 @@ from rdlib import train as train_module
 from rdlib.checkpoint import CheckpointError, load_checkpoint
 from rdlib.data import catalog
 from rdlib.evaluate import Evaluator
+from rdlib.policy import load_policy
 from rdlib.results import Record, load_records
-from rdlib.train import Run, Trainer, load_policy, train
+from rdlib.train import Run, Trainer, train
 
 pytestmark = pytest.mark.usefixtures("same_product")
 VARIANTS = ({"beta": 0.5, "plugin.weight": 0.2}, {"beta": 2.0, "plugin.weight": 0.3})
