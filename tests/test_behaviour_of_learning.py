@@ -1,7 +1,8 @@
 """Does it learn, and does RD do what it is for? Every algorithm on problems whose answers are known.
 
 Three seeds each, trained side by side with and without the plug-in: the base is the plug-in of weight 0
-(tests/test_algorithms.py: bit for bit the base). Numbers in comments are what was measured.
+(tests/test_algorithms.py: bit for bit the base). Numbers in docstrings are what was measured; the bounds
+also hold for seeds 3 to 5 and 6 to 8.
 """
 
 import functools
@@ -114,7 +115,8 @@ def distinguished(agents: Trained, ratio: float) -> None:
 
 @every
 def test_rd_distinguishes_on_the_bandit_and_learns_as_well(name):
-    """Kernel 1.6 … 15 to 0.05 … 0.11, cosine 0.85 … 0.97 to 0.50 … 0.71, reward by -0.03 … +0.04."""
+    """Kernel 1.6 … 15 to 0.08 … 0.11, cosine 0.85 … 0.97 to 0.51 … 0.74, reward by -0.02 … +0.15. Not with
+    EDAC's η = 1 at 1000 updates: four of nine seeds then left the data in one state, none without RD."""
     agents = on_bandit(name)
     distinguished(agents, 0.2)
     score, inside = Bandit.evaluate(agents)
