@@ -10,6 +10,10 @@ The practical form takes penultimate features for gradients: for Q = wᵀφ + b 
 kernel is φᵀφ̄ + 1. What the paper leaves open is a field of `RDConfig`; the book's "Deviations and open
 points" discusses each. DR3 (Kumar et al., ICLR 2022) goes through the same door.
 
+A limit, found here and not in the paper: features driven apart leave the policy's actions little but the
+head's bias for a value. That is caution where values are positive and hope where they are negative, and
+the weight that suits depends on the scale of rewards (tests/test_behaviour_of_learning.py).
+
 A plug-in returns a penalty for each critic, (A,E); the algorithm adds it to that critic's loss.
 """
 
