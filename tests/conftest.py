@@ -24,6 +24,12 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("RDLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(autouse=True)
+def default_product():
+    """A run chooses the matrix product for its process; the next test must not depend on it."""
+    matmul.use("default")
+
+
 @pytest.fixture
 def same_product(monkeypatch):
     """Two runs may measure differently which matrix product is quicker, and then round differently."""

@@ -60,7 +60,9 @@ def test_it_runs_to_the_end(done):
     folder, notebook = done
     code = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
     assert all(c.execution_count for c in code) and not outputs(notebook, "error")
-    assert len(load_records(folder / "deep" / "run")) == 2 * 2 + 2  # and BC beside it, of two seeds
+    run = folder / "deep" / "run"
+    assert len(load_records(run)) == 2 * 2
+    assert [r.algo for r in load_records(run / "bc")] == ["bc"] * 2  # beside it, of two seeds
     assert not (folder / "runs").exists()
 
 
