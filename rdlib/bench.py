@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from rdlib import algos, matmul
+from rdlib import algos, matmul, memory
 from rdlib.data.dataset import Dataset
 from rdlib.data.sequences import resident
 from rdlib.data.transitions import Normaliser, Transitions
@@ -145,6 +145,7 @@ def report(
         algos.find(name).config(overrides or {})  # before any minute is spent
     if min(agents) < 1:
         raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
+    memory.keep_freed()
     path = matmul.choose(device)
     print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"float32 product: {path}, relative error {matmul.rate_and_error()[1]:.1e}")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdlib import algos, kernel, matmul
+from rdlib import algos, kernel, matmul, memory
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -74,6 +74,7 @@ class Trainer:
 
     def __init__(self, plan: Plan):
         self.plan = plan
+        memory.keep_freed()
         device, dtype = plan.device, DTYPES[plan.asked.dtype]
         agents, data = plan.agents, [a.dataset for a in plan.agents]
         self.seeds = [a.seed for a in agents]

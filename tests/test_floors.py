@@ -12,7 +12,7 @@ FLOORS = {
     4: ("train", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
     3: ("algos", "evaluate"),
     2: ("rd", "kernel", "engine", "data", "tables", "plots"),
-    1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul"),
+    1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 # catalog asks for the behaviour policies only when a bundled dataset is rolled out.
