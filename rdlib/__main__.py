@@ -86,8 +86,8 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(call=_records)
 
     p = commands.add_parser("bench", help="speed against the machine's limit", formatter_class=_Defaults)
-    p.add_argument("--algos", default="td3n,td3n_rd", help="with commas between")
-    p.add_argument("--agents", type=integers, default=(1,), help="numbers of agents A")
+    p.add_argument("--algos", default=",".join([*algos.ALGORITHMS, "td3n_rd"]), help="with commas between")
+    p.add_argument("--agents", type=integers, default=(1, 4, 16), help="numbers of agents A")
     p.add_argument("--seconds", type=float, default=3.0, help="per row")
     p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithms")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")

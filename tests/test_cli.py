@@ -190,7 +190,8 @@ def test_data_make(capsys):
 
 
 def test_bench(capsys):
-    words = ["bench", "--seconds", "0.01", "--config", CONFIG, "--agents", "1,2", "--device", "cpu"]
+    words = ["bench", "--algos", "td3n,td3n_rd", "--agents", "1,2", "--seconds", "0.01"]
+    words += ["--config", CONFIG, "--device", "cpu"]
     assert main(words) == 0
     out = capsys.readouterr().out
     for size in (256, 512, 1024):
