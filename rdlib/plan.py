@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rdlib import algos
+from rdlib import algos, simulate
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
@@ -150,6 +150,9 @@ def make_plan(asked: TrainConfig) -> Plan:
         raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
     datasets = [_load(name, asked.size, size.size) for name in names]
     env_id, limit = _environment(asked, datasets)
+    for d in datasets:  # rolled out by this project, perhaps with another version
+        if d.source == "bundled" and env_id in simulate.NATIVE:
+            simulate.warn_of_version(d.notes["mujoco"].removeprefix("mujoco=="), d.name)
     settings = [cells.find(recipe.name, d.name) if scale == "paper" else None for d in datasets]
     lengths = {cell.steps for cell in settings if cell and cell.steps}
     if len(lengths) > 1 and not asked.steps:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rdlib import algos
+from rdlib import algos, simulate
 from rdlib.checkpoint import CheckpointError, load_checkpoint
 from rdlib.data.transitions import Normaliser
 from rdlib.engine import Algorithm
@@ -53,6 +53,7 @@ def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
     path = Path(out) / "checkpoint.safetensors"
     tensors, note = load_checkpoint(path, str(device))
     about, norm = note["policy"], {}
+    simulate.warn_of_version(note["provenance"]["versions"]["mujoco"], f"the run in {out}")
     for name in [name for name in tensors if name.startswith("norm/")]:
         norm[name.removeprefix("norm/")] = tensors.pop(name)
     recipe = algos.find(about["algo"])

@@ -11,6 +11,7 @@ gymnasium's trajectory after the first contact.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -70,6 +71,17 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def warn_of_version(version: str, what: str) -> None:
+    """Warn if `what` comes from another MuJoCo than this one: 3.5.0 changed Hopper's contacts, so scores
+    do not compare across it."""
+    if version != mujoco.__version__:
+        warnings.warn(
+            f"{what} comes from MuJoCo {version}, and this is {mujoco.__version__}: contacts differ "
+            "from 3.5.0 on, so its scores and these may not compare",
+            stacklevel=2,
+        )
 
 
 class BatchedEnv:

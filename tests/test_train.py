@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from datetime import datetime
 from pathlib import Path
 
@@ -115,6 +116,17 @@ def test_every_backbone_runs_and_its_saved_policy_has_the_recorded_returns(data,
     evaluator.close()
     for returns, record in zip(found.returns, run.records):
         assert returns.tolist() == record.evaluations[-1]["returns"]
+
+
+def test_another_mujoco_is_warned_of(data, tmp_path, monkeypatch):
+    """3.5.0 changed Hopper's contacts: scores across it do not compare."""
+    train(asked(data[0], tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_policy(tmp_path)
+    monkeypatch.setattr("mujoco.__version__", "3.5.0")
+    with pytest.warns(UserWarning, match=r"comes from MuJoCo .* and this is 3\.5\.0"):
+        load_policy(tmp_path)
 
 
 def test_the_package_s_own_door_stays_a_door(data, tmp_path):
