@@ -66,7 +66,7 @@ class RDConfig:
     noise_std: float = 0.5  # of the control ood="noise"
     ood_lr: float = 3e-4
     ood_every: int = 2  # critic updates per update of π_ood
-    states: int = 128  # states of the minibatch the penalty is estimated on (0: all)
+    states: int = 96  # states of the minibatch the penalty is estimated on (0: all)
 
     def __post_init__(self):
         check_choice(self, "stages", ("both", "first", "second"))
