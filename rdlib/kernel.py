@@ -104,7 +104,7 @@ def seem(
     """Self-excite eigenvalue measure: the largest real part among the eigenvalues of
     A = γ G(X*, X) - G(X, X), X = (s, a), X* = (s', π(s')), G the NTK's Gram matrix.
 
-    Yue et al., NeurIPS 2023 (arXiv 2310.04411), theorem 1: the TD errors u of the batch follow
+    Yue et al., NeurIPS 2023 (arXiv 2310.04411): the TD errors u of the batch follow
     u <- (I + lr A) u, so a positive value predicts that they grow and a negative one that they
     vanish. All batches have n rows; `gamma` may be a tensor (n,), γ times the mask of terminals.
     """
@@ -130,8 +130,8 @@ def feature_kernel(features: Tensor, features2: Tensor, how: str = "product") ->
 def effective_rank(features: Tensor, delta: float = 0.01) -> Tensor:
     """srank_δ of the feature matrix of each member: (A,E,B,H) -> (A,E), in the features' dtype.
 
-    The smallest k with σ_1 + … + σ_k ≥ (1 - δ) Σσ (Kumar et al., ICLR 2021, arXiv 2010.14498,
-    section 3). 0 for features that are all zero, NaN where they are not finite.
+    The smallest k with σ_1 + … + σ_k ≥ (1 - δ) Σσ (Kumar et al., ICLR 2021, arXiv 2010.14498).
+    0 for features that are all zero, NaN where they are not finite.
     """
     # One diverged agent must not stop the others: LAPACK refuses a batch with a NaN in it.
     finite = features.isfinite().all(-1).all(-1)  # (A,E)

@@ -1,5 +1,6 @@
 """Bundled data: policies that are there, roll-outs that are fair, whole, repeatable and gymnasium's."""
 
+import hashlib
 import itertools
 
 import gymnasium
@@ -261,3 +262,9 @@ def test_names_of_other_sizes_differ():
     assert default == 1_000_000 and behaviour.default_size("hopper", "medium-expert") == 2_000_000
     assert behaviour.dataset_id("hopper", "medium", default) == "rd/hopper/medium-v0"
     assert behaviour.dataset_id("hopper", "medium", 10) == "rd/hopper/medium-10-v0"
+
+
+def test_changed_policies_raise_the_version_of_the_datasets():
+    """Caches go by name and size: other policies under the same version would be read from old caches."""
+    content = (behaviour.POLICIES / "hopper.safetensors").read_bytes()
+    assert (behaviour.VERSION, hashlib.sha256(content).hexdigest()[:16]) == (0, "9de1667b5b91ab89")
