@@ -92,7 +92,15 @@ def sampled_returns(actor: GaussianActor, env_id: str, seeds: Sequence[int]) -> 
 
 
 def train_online(recipe: Recipe, out: Path) -> None:
-    """Run (or resume) `recipe` and write its results into `out`."""
+    """Run (or resume) `recipe` and write its results into `out`.
+
+    Raises ValueError where the steps taken together never meet `snapshot_every`.
+    """
+    if recipe.snapshot_every % recipe.copies:
+        raise ValueError(
+            f"snapshot_every is {recipe.snapshot_every}; it must be a multiple of copies, "
+            f"{recipe.copies}: so many environments step together"
+        )
     out.mkdir(parents=True, exist_ok=True)
     streams = Streams([recipe.seed])
     env = simulate.make(recipe.env_id, recipe.copies)
