@@ -3,10 +3,12 @@
     python -m rdlib.online train --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
     python -m rdlib.online select runs/behaviour/hopper-s1 runs/behaviour/hopper-s1 \\
         rdlib/data/policies/hopper.safetensors
+    python -m rdlib.online demonstrate runs/behaviour/pen-s1 rdlib/data/policies/pen.safetensors
+    python -m rdlib.online measure hopper pen
 
 Writes `snapshots.safetensors` (the actor every `snapshot_every` environment steps, from the untrained one
 on), `curve.json` (returns of sampled actions at each snapshot) and a checkpoint from which the same
-command resumes. `rdlib.data.behaviour` selects from the snapshots what is bundled.
+command resumes. `select` and `demonstrate` choose from the snapshots what is bundled.
 """
 
 import argparse
@@ -24,9 +26,11 @@ from safetensors.torch import load_file, save_file
 
 import rdlib
 from rdlib import matmul, simulate
-from rdlib.algos import sacn
-from rdlib.data import catalog
+from rdlib.algos import bc, sacn
+from rdlib.data import behaviour, catalog
 from rdlib.data.behaviour import actor_like
+from rdlib.data.minari import Episode
+from rdlib.data.transitions import EPSILON
 from rdlib.engine import Batch, Engine
 from rdlib.nets import GaussianActor
 from rdlib.rng import Streams
@@ -73,9 +77,11 @@ class Replay:
         return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])
 
 
-def sampled_returns(actor: GaussianActor, env_id: str, seeds: Sequence[int]) -> np.ndarray:
+def sampled_returns(
+    actor: GaussianActor, env_id: str, seeds: Sequence[int], max_episode_steps: int | None = None
+) -> np.ndarray:
     """Undiscounted returns of one episode per seed under sampled actions: (len(seeds),)."""
-    env = simulate.make(env_id, len(seeds))
+    env = simulate.make(env_id, len(seeds), max_episode_steps)
     streams = Streams([0])
     obs, active, returns = env.reset(seeds), np.ones(env.n, dtype=bool), np.zeros(env.n)
     step = 0
@@ -176,6 +182,15 @@ def _replace(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     part.replace(path)
 
 
+def measured(
+    actor: GaussianActor, env_id: str, max_episode_steps: int | None = None
+) -> dict[str, float]:
+    """Return and score of a policy on 100 fresh episodes of sampled actions."""
+    returns = sampled_returns(actor, env_id, range(10_000, 10_100), max_episode_steps)
+    score = catalog.normalised_score(env_id, returns.mean()).item()
+    return {"return": returns.mean(), "std": returns.std(), "score": score}
+
+
 class Snapshots:
     """A finished or running training run, as `select` sees it."""
 
@@ -191,12 +206,10 @@ class Snapshots:
         prefix = f"{step}/"
         return {k.removeprefix(prefix): v for k, v in self.saved.items() if k.startswith(prefix)}
 
-    def measure(self, step: int) -> dict[str, Any]:
+    def measure(self, step: int, max_episode_steps: int | None = None) -> dict[str, Any]:
         """Return and score of a snapshot on 100 fresh episodes of sampled actions."""
         actor = actor_like(self.weights(step))
-        returns = sampled_returns(actor, self.env_id, range(10_000, 10_100))
-        score = catalog.normalised_score(self.env_id, returns.mean()).item()
-        return {"step": step, "return": returns.mean(), "std": returns.std(), "score": score}
+        return {"step": step, **measured(actor, self.env_id, max_episode_steps)}
 
     def about(self) -> dict[str, Any]:
         """How the run went."""
@@ -239,6 +252,88 @@ def select(
     return chosen
 
 
+def measure(environments: Sequence[str], target: Path) -> dict[str, dict[str, Any]]:
+    """Roll out the whole bundled datasets of `environments` and write what they hold into `target`, beside
+    what it says of others (see `rdlib.data.behaviour.measured`)."""
+    known = json.loads(target.read_text()) if target.exists() else {}
+    for environment in environments:
+        for quality in behaviour.qualities(environment):
+            size = behaviour.default_size(environment, quality)
+            found = [
+                float(e.rewards.sum(dtype=np.float64))
+                for e in behaviour.episodes(environment, quality, size)
+            ]
+            known[f"{environment}-{quality}"] = {
+                "episodes": len(found), "transitions": size, "return": float(np.mean(found)),
+                "std": float(np.std(found)), "mujoco": simulate.mujoco.__version__,
+                "score": catalog.normalised_score(environment, np.mean(found)).item(),
+            }  # fmt: skip
+            target.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    return known
+
+
+PEN_STEPS = 100  # of an episode, as D4RL runs the pen; the environment's own limit is 200
+
+
+def demonstrate(run: Path, target: Path, band: tuple[float, float]) -> dict[str, Any]:
+    """Choose the pen's demonstrator, the first of a run's snapshots whose score on episodes of PEN_STEPS
+    lies in `band`; clone it from its DEMOS episodes; write both policies to `target`.
+
+    Raises ValueError where no snapshot fits.
+    """
+    source = Snapshots(run)
+    found = (source.measure(step, PEN_STEPS) for step in sorted(source.means) if step)
+    chosen = next((m for m in found if band[0] <= m["score"] <= band[1]), None)
+    if chosen is None:
+        raise ValueError(f"{run}: no snapshot scores between {band[0]} and {band[1]}")
+    weights = source.weights(chosen["step"])
+    count, seed = behaviour.DEMOS * PEN_STEPS, behaviour.SEEDS["demonstrator"]
+    with matmul.plain():
+        demos = list(
+            behaviour.roll_out(actor_like(weights), source.env_id, count, seed, None, PEN_STEPS)
+        )
+    copy = clone(demos)
+    about = {
+        "env_id": source.env_id, "max_episode_steps": PEN_STEPS, "demonstrator": chosen,
+        "clone": measured(actor_like(copy), source.env_id, PEN_STEPS), "run": source.about(),
+    }  # fmt: skip
+    policies = {"demonstrator": weights, "clone": copy}
+    tensors = {f"{name}/{k}": v for name, state in policies.items() for k, v in state.items()}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.clone() for k, v in tensors.items()}, target, {"about": json.dumps(about)})
+    return {name: about[name] for name in policies}
+
+
+def clone(demos: Sequence[Episode], updates: int = 20_000) -> dict[str, torch.Tensor]:
+    """Behaviour cloning of episodes (actions in [-1, 1]), as the state of a `GaussianActor`.
+
+    Its mean is rdlib's BC with the normalisation of states folded into the first layer; its deviation, one
+    per action dimension, what BC's actions miss of the episodes'.
+    """
+    episodes = [e.observations[:-1] for e in demos], [e.actions for e in demos]
+    obs, act = (torch.from_numpy(np.concatenate(part))[None] for part in episodes)  # (1,N,·)
+    mean, std = obs.mean(1, keepdim=True), obs.std(1, keepdim=True) + EPSILON
+    rows = (obs - mean) / std
+    blank = torch.zeros(1, obs.shape[1])  # rewards and masks, of which BC takes no notice
+    streams = Streams([0])
+    agent = bc.BC([bc.Config()], streams, obs.shape[-1], act.shape[-1])
+    engine = Engine(
+        agent, streams, torch.tensor([obs.shape[1]]),
+        lambda i: Batch(rows[:, i[0]], act[:, i[0]], blank[:, i[0]], rows[:, i[0]], blank[:, i[0]]),
+    )  # fmt: skip
+    for begun in range(0, updates, 100):
+        engine.run(begun, min(100, updates - begun))
+    with torch.no_grad():
+        missed = (agent.act(rows) - act).square().mean(1, keepdim=True).sqrt()  # (1,1,U)
+        state = {name: value.clone() for name, value in agent.actor.state_dict().items()}
+        first, head = state["net.hidden.0.weight"], state["net.head.weight"]
+        state["net.hidden.0.bias"] -= (mean / std) @ first
+        state["net.hidden.0.weight"] = first / std.mT
+        state["net.head.weight"] = torch.cat([head, torch.zeros_like(head)], -1)
+        state["net.head.bias"] = torch.cat([state["net.head.bias"], missed.log()], -1)
+    return state
+
+
 def main() -> None:
     """The command line of this module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -256,15 +351,28 @@ def main() -> None:
     pick.add_argument("expert_run", type=Path, help="the same or another one, for expert")
     pick.add_argument("target", type=Path, help="rdlib/data/policies/ENVIRONMENT.safetensors")
     pick.add_argument("--medium", type=float, nargs=2, default=(40, 45), help="band of scores")
+    teach = commands.add_parser("demonstrate", help="write the pen's policies to bundle")
+    teach.add_argument("run", type=Path, help="the --out of a training run")
+    teach.add_argument("target", type=Path, help="rdlib/data/policies/pen.safetensors")
+    teach.add_argument("--band", type=float, nargs=2, default=(60, 90), help="band of scores")
+    whole = commands.add_parser("measure", help="roll out whole datasets and note what they hold")
+    whole.add_argument("environments", nargs="+", help="hopper, …")
+    whole.add_argument("--target", type=Path, default=behaviour.POLICIES / "measured.json")
     a = parser.parse_args()
     if a.command == "train":
         sac = dataclasses.replace(Recipe().sac, layer_norm=a.layer_norm, batch_size=a.batch_size)
         matmul.choose(torch.device("cpu"))
         recipe = Recipe(a.env_id, a.seed, a.steps, snapshot_every=a.snapshot_every, sac=sac)
         train_online(recipe, a.out)
+        return
+    if a.command == "measure":
+        chosen = measure(a.environments, a.target)
+    elif a.command == "select":
+        chosen = select(a.middle_run, a.expert_run, tuple(a.medium), a.target)
     else:
-        for quality, measured in select(a.middle_run, a.expert_run, tuple(a.medium), a.target).items():
-            print(f"{quality:8s} {measured}")
+        chosen = demonstrate(a.run, a.target, tuple(a.band))
+    for name, found in chosen.items():
+        print(f"{name:26s} {found}")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ def hopper(name, size, seed=1):
 
 
 def test_the_policies_ship_with_what_load_needs():
-    assert behaviour.environments() == sorted(catalog.BUNDLED_ENVIRONMENTS)
+    own = [e for e in catalog.ENTRIES.values() if e.bundled.startswith("rd/")]
+    assert behaviour.environments() == sorted({e.environment for e in own})
+    made = {f"{e}-{q}" for e in behaviour.environments() for q in behaviour.qualities(e)}
+    assert made == {e.short for e in own} == behaviour.measured().keys()
     assert ABOUT["env_id"] == "Hopper-v5"
     names = ["random", "medium", "expert", *(f"replay/{i}" for i in range(len(ABOUT["replay"])))]
     for name in names:
@@ -177,7 +180,7 @@ def test_actions_are_sampled_not_the_mean():
 # ---- datasets
 
 
-@pytest.mark.parametrize("quality", behaviour.QUALITIES)
+@pytest.mark.parametrize("quality", behaviour.LOCOMOTION)
 def test_every_quality_loads_and_is_kept(quality, monkeypatch):
     data = load(f"hopper-{quality}", size=2000)
     assert (len(data), data.obs_dim, data.act_dim) == (2000, 11, 3)
@@ -216,7 +219,7 @@ def test_medium_replay_has_a_part_of_every_snapshot():
     assert behaviour.default_size("hopper", "medium-replay") == ABOUT["medium"]["step"]
 
 
-@pytest.mark.parametrize("quality", behaviour.QUALITIES)
+@pytest.mark.parametrize("quality", behaviour.LOCOMOTION)
 def test_one_transition(quality):
     assert len(load(f"hopper-{quality}", size=1)) == 1
 

@@ -101,7 +101,7 @@ def test_replay_returns_what_was_put_in():
 def test_select_by_band(run, tmp_path, monkeypatch):
     target = tmp_path / "deep" / "hopper.safetensors"
     whole = online.sampled_returns  # a tenth of the 100 episodes will do here
-    monkeypatch.setattr(online, "sampled_returns", lambda a, e, seeds: whole(a, e, seeds[:10]))
+    monkeypatch.setattr(online, "sampled_returns", lambda a, e, seeds, h: whole(a, e, seeds[:10], h))
     measured = {s: Snapshots(run).measure(s)["score"] for s in range(0, 321, 40)}
     middle = next(s for s in range(0, 321, 40) if measured[s] >= measured[160])
     low = measured[middle]

@@ -10,11 +10,17 @@ By D4RL's protocol (Fu et al. 2020, arXiv 2004.07219, appendix):
     medium-replay   … from snapshots of the learner on its way to medium, in proportion to the
                     steps it took with them: what its replay buffer saw
 
+and for the pen, whose data in D4RL begin with a human's hand, which ours do not:
+
+    demos           25 episodes of a policy of middling skill, with the noise that it explored with
+    cloned          those episodes, copied, and as many steps of a policy cloned from them, half each
+
 Rolling out is deterministic: a dataset is a function of policies, size and simulator.
 """
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +37,13 @@ from rdlib.data.dataset import DataError, Dataset, cache_root
 from rdlib.nets import GaussianActor, Initialiser
 from rdlib.rng import Streams
 
-QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
+LOCOMOTION = ("random", "medium", "medium-replay", "medium-expert", "expert")
+DEXTEROUS = ("demos", "cloned")
+DEMOS = 25  # episodes, as many as D4RL's human demonstrations
 POLICIES = Path(__file__).with_name("policies")
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
 VERSION = 0  # of the datasets; goes up when a roll-out changes
-_SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4}
+SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
 
 
 def environments() -> list[str]:
@@ -43,11 +51,23 @@ def environments() -> list[str]:
     return sorted(path.stem for path in POLICIES.glob("*.safetensors"))
 
 
+def qualities(environment: str) -> tuple[str, ...]:
+    """The bundled datasets of an environment."""
+    return DEXTEROUS if environment == "pen" else LOCOMOTION
+
+
 @cache
 def about(environment: str) -> dict[str, Any]:
     """How the policies of `environment` were trained, and their measured returns."""
     with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
         return json.loads(file.metadata()["about"])
+
+
+@cache
+def measured() -> dict[str, dict[str, Any]]:
+    """What the whole bundled datasets hold, by short name, as `rdlib.online measure` found it: episodes,
+    transitions, mean return and its deviation over episodes, mean score, MuJoCo version."""
+    return json.loads((POLICIES / "measured.json").read_text())
 
 
 def policy(environment: str, name: str) -> GaussianActor:
@@ -74,14 +94,16 @@ def actor_like(state: dict[str, torch.Tensor]) -> GaussianActor:
 
 
 def roll_out(
-    actor: GaussianActor, env_id: str, size: int, seed: int, bar: tqdm | None = None
-) -> Iterator[minari.Episode]:
-    """Episodes of sampled actions, `size` transitions in all (the last episode is cut to fit).
+    actor: GaussianActor, env_id: str, size: int, seed: int, bar: tqdm | None = None,
+    max_episode_steps: int | None = None,
+) -> Iterator[minari.Episode]:  # fmt: skip
+    """Episodes of sampled actions, `size` transitions in all (the last episode is cut to fit), of at most
+    `max_episode_steps` (default: the environment's own limit).
 
     Episodes count in the order they began, whichever ends first: to stop at `size` completed steps
     instead would favour short ones.
     """
-    env = simulate.make(env_id, COPIES)
+    env = simulate.make(env_id, COPIES, max_episode_steps)
     streams = Streams([seed])
     running: list[dict[str, Any]] = [{} for _ in range(COPIES)]
     finished: dict[int, minari.Episode] = {}
@@ -129,9 +151,13 @@ def roll_out(
                     finished[number] = _episode(running[slot], False)
                     active[slot] = False
     env.close()
+    yield from cut((finished.pop(number) for number in range(len(lengths))), size)
+
+
+def cut(episodes: Iterable[minari.Episode], size: int) -> Iterator[minari.Episode]:
+    """The first episodes, `size` transitions in all: the last one ends where that is reached."""
     left = size
-    for number in range(len(lengths)):
-        whole = finished.pop(number)
+    for whole in episodes:
         length = len(whole.rewards)
         if length > left:
             whole = minari.Episode(
@@ -155,25 +181,30 @@ def _episode(episode: dict[str, Any], terminated: bool) -> minari.Episode:
 
 
 def default_size(environment: str, quality: str) -> int:
-    """Transitions of the whole dataset: D4RL's 1e6 (2e6 of medium-expert), and for medium-replay what the
-    learner saw on its way to medium."""
+    """Transitions of the whole dataset: D4RL's 1e6 (2e6 of medium-expert, 5e5 of cloned), and for
+    medium-replay what the learner saw on its way to medium."""
     if quality == "medium-replay":
         return about(environment)["medium"]["step"]
+    if quality in DEXTEROUS:
+        return DEMOS * about(environment)["max_episode_steps"] if quality == "demos" else 500_000
     return 2_000_000 if quality == "medium-expert" else 1_000_000
 
 
 def _parts(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
-    """(policy, transitions, seed) of each part of a dataset."""
+    """(policy, transitions, seed) of each part of a dataset that is rolled out."""
+    if quality in DEXTEROUS:
+        demos = ("demonstrator", min(size, default_size(environment, "demos")), SEEDS["demonstrator"])
+        return [demos] if quality == "demos" else [demos, ("clone", size - size // 2, SEEDS["clone"])]
     if quality == "medium-expert":
         half = size // 2
-        parts = [("medium", half, _SEEDS["medium"]), ("expert", size - half, _SEEDS["expert"])]
+        parts = [("medium", half, SEEDS["medium"]), ("expert", size - half, SEEDS["expert"])]
         return [part for part in parts if part[1]]
     if quality == "medium-replay":
         count = len(about(environment)["replay"])
         shares = np.diff(np.linspace(0, size, count + 1).astype(int))
-        seed = 1000 * _SEEDS[quality]
+        seed = 1000 * SEEDS[quality]
         return [(f"replay/{i}", int(n), seed + i) for i, n in enumerate(shares) if n]
-    return [(quality, size, _SEEDS[quality])]
+    return [(quality, size, SEEDS[quality])]
 
 
 def dataset_id(environment: str, quality: str, size: int) -> str:
@@ -191,12 +222,17 @@ def load(
     size: transitions (default: D4RL's). root: cache folder. Raises DataError where there is no such
     dataset or the cache cannot be written.
     """
-    if environment not in environments() or quality not in QUALITIES:
+    if environment not in environments() or quality not in qualities(environment):
         raise DataError(
             f"no bundled dataset {environment}-{quality}; environments: {', '.join(environments())}; "
-            f"qualities: {', '.join(QUALITIES)}"
+            f"qualities: {', '.join(qualities(environment))}"
         )
     size = default_size(environment, quality) if size is None else size
+    if quality == "demos" and size > default_size(environment, quality):
+        raise DataError(
+            f"{environment}-demos: size is {size}; it has {DEMOS} episodes, "
+            f"{default_size(environment, quality)} transitions"
+        )
     base = Path(root) if root is not None else cache_root() / "minari"
     name = dataset_id(environment, quality, size)
     if not (base / name / "data" / "metadata.json").is_file():
@@ -207,21 +243,32 @@ def load(
     )  # fmt: skip
 
 
+def episodes(
+    environment: str, quality: str, size: int, progress: bool | None = None
+) -> Iterator[minari.Episode]:
+    """The episodes of a bundled dataset, rolled out by all cores."""
+    env_id = about(environment)["env_id"]
+    limit = about(environment).get("max_episode_steps")  # where it is not the environment's own
+    parts = _parts(environment, quality, size)
+    label = f"rolling out {dataset_id(environment, quality, size)}"
+    total = sum(count for _, count, _ in parts)
+    disable = None if progress is None else not progress
+    with tqdm(total=total, desc=label, unit="step", disable=disable) as bar, matmul.plain():
+        for part, count, seed in parts:
+            found = roll_out(policy(environment, part), env_id, count, seed, bar, limit)
+            if quality == "cloned" and part == "demonstrator":  # copied until they are half of it
+                found = cut(itertools.cycle(list(found)), size // 2)
+            yield from found
+
+
 def make(
     environment: str, quality: str, size: int, base: Path, progress: bool | None = None
 ) -> Path:
-    """Roll a dataset out into `base`, by all cores; returns its folder."""
+    """Roll a dataset out into `base`; returns its folder."""
     env_id, name = about(environment)["env_id"], dataset_id(environment, quality, size)
-    disable = None if progress is None else not progress
-    bar = tqdm(total=size, desc=f"rolling out {name}", unit="step", disable=disable)
-    with bar, matmul.plain():
-        episodes = [
-            episode
-            for part, count, seed in _parts(environment, quality, size)
-            for episode in roll_out(policy(environment, part), env_id, count, seed, bar)
-        ]
     return minari.write_minari(
-        name, base, episodes, env_id,
+        name, base, episodes(environment, quality, size, progress), env_id,
+        max_episode_steps=about(environment).get("max_episode_steps"),
         description=f"{environment}, {quality}, {size} steps of rdlib's own behaviour policies by "
         "D4RL's protocol; a stand-in, not D4RL's data",
         author="rdlib contributors", algorithm="SAC (rdlib.online), actions sampled", license="MIT",

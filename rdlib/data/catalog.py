@@ -1,8 +1,8 @@
 """Dataset names, where they lead, and D4RL's reference scores.
 
-Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v0` (bundled), `door-human` or
-`D4RL/door/human-v2` (bundled), `d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 file, and
-any other Minari id.
+Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v0` (bundled), `pen-demos` (bundled; there is
+no bundled `pen-human`, since no human made it), `door-human` or `D4RL/door/human-v2` (bundled),
+`d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 file, and any other Minari id.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ REFERENCE_SCORES = {
     "door": (-56.512833, 2880.5693087298737),
 }
 GYM_QUALITIES = ("random", "medium", "medium-replay", "medium-expert", "expert")
-BUNDLED_ENVIRONMENTS = ("hopper",)  # behaviour policies exist for these, see rdlib.data.behaviour
 DOOR_HUMAN = "D4RL/door/human-v2"
 
 # Mean episode return of D4RL's v2 files, as tabulated in public Decision Transformer code; where no
@@ -58,7 +57,8 @@ class Entry:
     quality: str  # medium
     d4rl: str  # hopper-medium-v2; `d4rl/` before it makes a name for `load`
     minari: str | None  # the nearest dataset on Minari's server; other data for locomotion
-    bundled: str | None  # the name that needs no network, if there is one
+    bundled: str  # the one that needs no network
+    short: str  # its short name: the entry's own, but for pen-demos, which no human made
 
     @property
     def d4rl_path(self) -> str:
@@ -88,7 +88,6 @@ def _entries() -> dict[str, Entry]:
         for quality in GYM_QUALITIES:
             name = f"{environment}-{quality}"
             on_minari = quality in ("medium", "expert")
-            bundled = environment in BUNDLED_ENVIRONMENTS
             entries.append(
                 Entry(
                     name,
@@ -96,14 +95,19 @@ def _entries() -> dict[str, Entry]:
                     quality,
                     d4rl=f"{name}-v2",
                     minari=f"mujoco/{environment}/{quality}-v0" if on_minari else None,
-                    bundled=f"rd/{environment}/{quality}-v0" if bundled else None,
+                    bundled=f"rd/{environment}/{quality}-v0",
+                    short=name,
                 )
             )
     for name in ("pen-human", "pen-cloned", "door-human"):
         environment, quality = name.split("-")
+        own = quality.replace("human", "demos")
+        bundled = DOOR_HUMAN if environment == "door" else f"rd/{environment}/{own}-v0"
+        short = name if environment == "door" else f"{environment}-{own}"
         on_minari_id = f"D4RL/{environment}/{quality}-v2"
-        bundled_id = on_minari_id if on_minari_id == DOOR_HUMAN else None
-        entries.append(Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled_id))
+        entries.append(
+            Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled, short)
+        )
     return {entry.name: entry for entry in entries}
 
 
@@ -117,17 +121,11 @@ def names() -> list[Name]:
     found = []
     for entry in ENTRIES.values():
         family = d4rl.FAMILIES[entry.environment]
-        if entry.bundled and entry.bundled.startswith("rd/"):
-            v5 = family.env_id.replace("-v4", "-v5")
-            found += [Name(name, "bundled", v5, "MIT") for name in (entry.name, entry.bundled)]
-        elif entry.bundled:
-            found += [
-                Name(name, "bundled", family.env_id, "CC-BY-4.0")
-                for name in (entry.name, entry.bundled)
-            ]
+        env_id = family.env_id.replace("-v4", "-v5")
+        licence = "MIT" if entry.bundled.startswith("rd/") else "CC-BY-4.0"
+        found += [Name(name, "bundled", env_id, licence) for name in (entry.short, entry.bundled)]
         found.append(Name(f"d4rl/{entry.d4rl}", "d4rl", family.env_id, "CC-BY-4.0"))
         if entry.minari and entry.minari != entry.bundled:
-            env_id = family.env_id.replace("-v4", "-v5")
             # Minari's own locomotion data (Farama) states no licence in its files.
             licence = "CC-BY-4.0" if entry.minari.startswith("D4RL/") else "see its Minari page"
             found.append(Name(entry.minari, "minari", env_id, licence))
@@ -220,42 +218,39 @@ def load(
 
 
 def short_name(name: str) -> str:
-    """`hopper-medium` for any of its names (rd/hopper/medium-v0, d4rl/hopper-medium-v2,
-    mujoco/hopper/medium-v0); other names as they are."""
+    """The table's name, `hopper-medium`, for any of its names (rd/hopper/medium-v0,
+    d4rl/hopper-medium-v2, mujoco/hopper/medium-v0); other names as they are."""
     for entry in ENTRIES.values():
-        if name in (entry.name, entry.minari, entry.bundled, entry.d4rl, f"d4rl/{entry.d4rl}"):
+        names = (entry.name, entry.short, entry.minari, entry.bundled, entry.d4rl)
+        if name.removeprefix("d4rl/") in names:
             return entry.name
     return name
 
 
 def is_rolled_out(name: str) -> bool:
-    """Whether `name` is a bundled dataset that is rolled out, and so has any size that is asked."""
-    return _rolled_out(name) is not None
+    """Whether `name` is a bundled dataset that has any size that is asked."""
+    return (entry := _rolled_out(name)) is not None and entry.short != "pen-demos"
 
 
 def _rolled_out(name: str) -> Entry | None:
-    """The entry that `name` means as a dataset made by this project's own behaviour policies."""
-    if match := re.fullmatch(r"rd/(\w+)/([a-z-]+)-v0", name):
-        name = f"{match[1]}-{match[2]}"
-    return ENTRIES.get(name) if name != "door-human" else None
+    """The entry whose dataset, made by this project's own behaviour policies, is called `name`."""
+    for entry in ENTRIES.values():
+        if entry.bundled.startswith("rd/") and name in (entry.short, entry.bundled):
+            return entry
+    return None
 
 
 def _load_rolled_out(entry: Entry, size: int | None, root: Any) -> Dataset:
-    if entry.environment not in BUNDLED_ENVIRONMENTS:
-        others = [f"d4rl/{entry.d4rl}", *([entry.minari] if entry.minari else [])]
-        raise DataError(
-            f"the bundled stand-in for {entry.name} does not exist yet (there is one for "
-            f"{', '.join(BUNDLED_ENVIRONMENTS)}); use {' or '.join(others)}, which need a download"
-        )
     from rdlib.data import behaviour
 
     where = {} if root is None else {"root": root}
-    return behaviour.load(entry.environment, entry.quality, size=size, **where)
+    return behaviour.load(
+        entry.environment, entry.short.removeprefix(f"{entry.environment}-"), size=size, **where
+    )
 
 
 def _near(name: str, lead: str) -> str:
     """`lead` and the known names that look like `name`; empty where none does."""
-    known = [*ENTRIES, *(other.name for other in names())]
-    lower = {candidate.lower(): candidate for candidate in known}
+    lower = {other.name.lower(): other.name for other in names()}
     close = difflib.get_close_matches(name.lower(), lower, n=4, cutoff=0.5)
     return lead + ", ".join(lower[match] for match in close) if close else ""
