@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,9 +149,11 @@ def _evaluate(a: argparse.Namespace) -> None:
 
 
 def _data_list(a: argparse.Namespace) -> None:
-    print(f"{'name':34s} {'source':8s} {'environment':20s} licence")
+    print("score: mean of the episodes in the data, by D4RL's scale; of bundled data as rolled out here\n")
+    print(f"{'name':34s} {'source':8s} {'environment':20s} {'score':>6s} {'D4RL':>6s}  licence")
     for n in catalog.names():
-        print(f"{n.name:34s} {n.source:8s} {n.env_id:20s} {n.licence}")
+        scores = [f"{s:.1f}" if s is not None else "" for s in (n.score, n.d4rl_score)]
+        print(f"{n.name:34s} {n.source:8s} {n.env_id:20s} {scores[0]:>6s} {scores[1]:>6s}  {n.licence}")
 
 
 def _data_inspect(a: argparse.Namespace) -> None:
@@ -190,6 +193,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ERRORS as error:
         print(f"rdlib: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `… | head` has read enough; Python would complain once more on closing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt as interrupt:
         print(f"\nrdlib: {interrupt or 'interrupted'}", file=sys.stderr)
         return 130

@@ -80,6 +80,8 @@ class Name:
     source: str  # bundled | d4rl | minari
     env_id: str
     licence: str
+    score: float | None = None  # mean of the data's own episodes, measured; of bundled data only
+    d4rl_score: float | None = None  # the same of D4RL's data that it is or stands in for
 
 
 def _entries() -> dict[str, Entry]:
@@ -118,17 +120,22 @@ def names() -> list[Name]:
     """Every name with a known meaning, bundled ones first. `load` takes paths and other Minari ids
     too.
     """
-    found = []
+    from rdlib.data import behaviour
+
+    found, measured = [], behaviour.measured()
     for entry in ENTRIES.values():
-        family = d4rl.FAMILIES[entry.environment]
-        env_id = family.env_id.replace("-v4", "-v5")
+        env_id = d4rl.FAMILIES[entry.environment].env_id
+        v5 = env_id.replace("-v4", "-v5")
+        theirs = entry.d4rl_score
+        score = measured[entry.short]["score"] if entry.short in measured else None
         licence = "MIT" if entry.bundled.startswith("rd/") else "CC-BY-4.0"
-        found += [Name(name, "bundled", env_id, licence) for name in (entry.short, entry.bundled)]
-        found.append(Name(f"d4rl/{entry.d4rl}", "d4rl", family.env_id, "CC-BY-4.0"))
+        for name in (entry.short, entry.bundled):
+            found.append(Name(name, "bundled", v5, licence, score, theirs))
+        found.append(Name(f"d4rl/{entry.d4rl}", "d4rl", env_id, "CC-BY-4.0", None, theirs))
         if entry.minari and entry.minari != entry.bundled:
             # Minari's own locomotion data (Farama) states no licence in its files.
             licence = "CC-BY-4.0" if entry.minari.startswith("D4RL/") else "see its Minari page"
-            found.append(Name(entry.minari, "minari", env_id, licence))
+            found.append(Name(entry.minari, "minari", v5, licence))
     return sorted(found, key=lambda name: ("bundled", "d4rl", "minari").index(name.source))
 
 
