@@ -227,7 +227,7 @@ def test_dictionary_observations_are_refused(tmp_path, monkeypatch):
             observation_space=gymnasium.spaces.Dict(observation=box, goal=box),
             action_space=box,
         )
-    with pytest.raises(DataError, match=r"goal/reach-v0, episode 0: 'observations' is a dict"):
+    with pytest.raises(DataError, match=r"goal/reach-v0, episode 0: 'observations' is a group.*goal-cond"):
         read_minari("goal/reach-v0")
 
 

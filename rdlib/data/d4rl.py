@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from rdlib.data import hdf5
 from rdlib.data.dataset import (
     Bool,
     DataError,
@@ -31,6 +32,7 @@ from rdlib.data.dataset import (
     as_flags,
     as_float32,
     cache_root,
+    check_actions,
     disk_error,
     same_length,
 )
@@ -54,7 +56,7 @@ class Family:
 
 # Locomotion was collected on gym's -v2 with MuJoCo 2.x. Of what gymnasium still offers, -v4 keeps
 # v2's reward (v5 pays no healthy reward on the step that ends an episode). D4RL runs pen for 100
-# steps, gymnasium-robotics for 200.
+# steps, gymnasium-robotics for 200. All of them take actions within [-1, 1].
 _GYM = ("random", "medium", "medium-replay", "full-replay", "medium-expert", "expert")
 _HAND = ("human", "cloned", "expert")
 FAMILIES = {
@@ -123,7 +125,8 @@ def read_hdf5(
     name: of the dataset (default: the file's, `hopper_medium-v2.hdf5` being recognised as
     hopper-medium-v2).
     env_id: gymnasium id to evaluate on (default: known from a recognised name, otherwise None).
-    Raises DataError naming file, key and row on anything missing, malformed or not finite.
+    Raises DataError naming file, key and row on anything missing, malformed, not finite, or, in a file
+    of a recognised name, beyond the actions' limits.
     """
     import h5py
 
@@ -146,17 +149,18 @@ def read_hdf5(
     where = str(path)
     if max_episode_steps is not None and max_episode_steps < 1:
         raise DataError(f"{where}: max_episode_steps is {max_episode_steps}; it must be at least 1")
-    if not path.is_file():
-        raise DataError(f"{where}: no such file; give the path of a D4RL HDF5 file")
+    if not os.path.isfile(path):  # unlike path.is_file(), False for names that no disk can hold
+        what = "it is a folder" if os.path.isdir(path) else "no such file"
+        raise DataError(f"{where}: {what}; give the path of a D4RL HDF5 file")
     try:
         with h5py.File(path, "r") as file:
-            obs = as_float32(_array(file, "observations", where), where, "observations", 2)
-            act = as_float32(_array(file, "actions", where), where, "actions", 2)
+            obs = as_float32(hdf5.read_array(file, "observations", where), where, "observations", 2)
+            act = as_float32(hdf5.read_array(file, "actions", where), where, "actions", 2)
             rew = as_float32(_column(file, "rewards", where), where, "rewards", 1)
-            terminal = as_flags(_column(file, "terminals", where), where, "terminals")
+            terminal = as_flags(_column(file, "terminals", where, True), where, "terminals")
             timeout = None
-            if "timeouts" in file:
-                timeout = as_flags(_column(file, "timeouts", where), where, "timeouts")
+            if hdf5.has(file, "timeouts"):
+                timeout = as_flags(_column(file, "timeouts", where, True), where, "timeouts")
     except DataError:
         raise
     except PermissionError as error:
@@ -166,6 +170,8 @@ def read_hdf5(
             f"{where}: not a readable HDF5 file, or a truncated one ({error})"
         ) from error
     same_length(where, observations=obs, actions=act, rewards=rew, terminals=terminal)
+    if parsed is not None:
+        check_actions(act, -np.ones(act.shape[1]), np.ones(act.shape[1]), where, "actions")
     if timeout is not None:
         same_length(where, observations=obs, timeouts=timeout)
         cut = timeout[:-1]
@@ -205,41 +211,9 @@ def read_hdf5(
     )
 
 
-def _array(file: Any, key: str, where: str) -> Any:
-    """Array `key` of an open file, as float32 where it holds numbers (converted in pieces)."""
-    import h5py
-
-    if key not in file:
-        raise DataError(
-            f"{where}: {key!r} is missing; a D4RL file has observations, actions, rewards and "
-            "terminals"
-        )
-    node = file[key]
-    if not isinstance(node, h5py.Dataset) or node.shape is None:
-        raise DataError(
-            f"{where}: {key!r} is not an array; it must be an HDF5 dataset with one row per step"
-        )
-    if node.size and not node.is_virtual and not node.external and node.id.get_storage_size() == 0:
-        # Also keeps a small damaged file from asking for terabytes of fill values.
-        raise DataError(
-            f"{where}: {key!r} declares shape {node.shape} but holds no data; the file was cut "
-            "while written"
-        )
-    if node.dtype.kind not in "fiu" or key in ("terminals", "timeouts"):
-        if node.dtype.kind not in "fiub":  # before reading: strings and objects can be costly
-            raise DataError(f"{where}: {key!r} holds {node.dtype} values; it must hold numbers")
-        return node[()]
-    try:
-        return node.astype(np.float32)[()]
-    except MemoryError as error:
-        raise DataError(
-            f"{where}: {key!r} with shape {node.shape} does not fit into memory"
-        ) from error
-
-
-def _column(file: Any, key: str, where: str) -> Any:
-    """Like `_array`, with (T,1) read as (T,), which D4RL's loader accepts too."""
-    array = _array(file, key, where)
+def _column(file: Any, key: str, where: str, as_is: bool = False) -> Any:
+    """Array `key`, with (T,1) read as (T,), which D4RL's loader accepts too."""
+    array = hdf5.read_array(file, key, where, as_is=as_is)
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
 
 

@@ -22,6 +22,7 @@ Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
 SOURCES = ("bundled", "d4rl", "minari", "hdf5")
+TOLERANCE = 1e-3  # of half an action's range: how far beyond its limits rounding may put it
 
 
 class DataError(ValueError):
@@ -51,12 +52,7 @@ def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
 
     Raises DataError naming `where` (a file or dataset), `key` and the first bad row.
     """
-    raw = np.asarray(array)
-    if raw.dtype.kind not in "fiub":
-        raise DataError(
-            f"{where}: {key!r} holds {raw.dtype} values; it must hold numbers (float32 or what "
-            "converts to it)"
-        )
+    raw = _numbers(array, where, key, "numbers (float32 or what converts to it)")
     if raw.ndim != ndim:
         want = "(N, dimension)" if ndim == 2 else "(N,)"
         raise DataError(f"{where}: {key!r} has shape {raw.shape}; it must be {want}")
@@ -80,11 +76,7 @@ def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
 
 def as_flags(array: Any, where: str, key: str) -> Bool:
     """`array` as (N,) booleans; numbers count when 0 or 1, anything else raises DataError."""
-    raw = np.asarray(array)
-    if raw.dtype.kind not in "fiub":
-        raise DataError(
-            f"{where}: {key!r} holds {raw.dtype} values; it must hold booleans or 0 and 1"
-        )
+    raw = _numbers(array, where, key, "booleans or 0 and 1")
     if raw.ndim != 1:
         raise DataError(f"{where}: {key!r} has shape {raw.shape}; it must be (N,)")
     if raw.dtype.kind == "b":
@@ -94,6 +86,48 @@ def as_flags(array: Any, where: str, key: str) -> Bool:
         row = int(np.argmin(good))
         raise DataError(f"{where}: {key!r} row {row} holds {raw[row]}; it must be 0 or 1")
     return raw.astype(bool)
+
+
+def _numbers(array: Any, where: str, key: str, want: str) -> NDArray[Any]:
+    """`array` as NumPy has it, if it holds numbers."""
+    try:
+        raw = np.asarray(array)
+    except Exception as error:  # rows of unequal length, a tensor on another device ...
+        raise DataError(f"{where}: {key!r} is not an array ({error}); it must hold {want}") from error
+    if raw.dtype.kind not in "fiub":
+        raise DataError(f"{where}: {key!r} holds {str(raw.dtype)[:80]} values; it must hold {want}")
+    return raw
+
+
+def check_actions(
+    act: NDArray[Any], low: NDArray[Any], high: NDArray[Any], where: str, key: str = "act"
+) -> None:
+    """Raise DataError unless actions (N,U) keep to limits `low` and `high` (U,), infinite ones included.
+
+    Rounding is allowed for: `TOLERANCE` of half the range. Names the first row, its value and the limits.
+    """
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    half = (high - low) / 2
+    slack = TOLERANCE * np.where(np.isfinite(half), half, 1.0)
+    beyond = (act < low - slack) | (act > high + slack)
+    if not beyond.any():
+        return
+    rows = beyond.any(axis=1)
+    row = int(np.argmax(rows))
+    column = int(np.argmax(beyond[row]))
+    raise DataError(
+        f"{where}: {key!r} row {row} holds {act[row, column]:.6g} in dimension {column}; the "
+        f"environment's limits there are {low[column]:g} and {high[column]:g} ({int(rows.sum())} such rows "
+        "in all)"
+    )
+
+
+def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and deviation of each column of (N,D), float64 (D,); in chunks, to copy nothing large."""
+    chunks = np.array_split(array, max(1, len(array) // 100_000))
+    mean = sum(c.sum(0, dtype=np.float64) for c in chunks) / len(array)
+    square = sum(((c - mean) ** 2).sum(0) for c in chunks) / len(array)
+    return mean, np.sqrt(square)
 
 
 def same_length(where: str, **arrays: Any) -> None:
@@ -152,9 +186,11 @@ class Dataset:
         obs, next_obs (N,O); act (N,U); rew, terminal, last (N,). `where` names the origin in errors
         (default: `name`). Arrays that are contiguous float32 or bool already are kept, not copied.
         Raises DataError on wrong shapes, unequal lengths, no rows, values that are not numbers or
-        not finite, a terminal inside an episode, and an open last episode.
+        not finite, a terminal inside an episode, an open last episode, and on a name, environment,
+        limit or notes of the wrong type.
         """
-        where = where or name
+        where = where or str(name)
+        _check_labels(where, name, env_id, max_episode_steps, notes)
         if source not in SOURCES:
             raise DataError(
                 f"{where}: unknown source {source!r}; it must be one of {', '.join(SOURCES)}"
@@ -221,6 +257,24 @@ class Dataset:
         """
         starts = np.flatnonzero(self.last)[:-1] + 1
         return np.add.reduceat(self.rew, np.concatenate(([0], starts)), dtype=np.float64)
+
+
+def _check_labels(where: str, name: Any, env_id: Any, max_episode_steps: Any, notes: Any) -> None:
+    """DataError unless what is said about the data has the types that Dataset declares."""
+    limit = max_episode_steps
+    for key, value, good, want in (
+        ("name", name, isinstance(name, str) and name, "text"),
+        ("env_id", env_id, env_id is None or (isinstance(env_id, str) and env_id), "text or None"),
+        (
+            "max_episode_steps",
+            limit,
+            limit is None or (type(limit) is int and limit > 0),
+            "a whole number from 1, or None",
+        ),
+        ("notes", notes, notes is None or isinstance(notes, Mapping), "a mapping of text to text"),
+    ):
+        if not good:
+            raise DataError(f"{where}: {key!r} is {value!r:.80}; it must be {want}")
 
 
 def sha256_of(arrays: Mapping[str, NDArray[Any]]) -> str:

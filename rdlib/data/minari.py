@@ -1,8 +1,7 @@
 """Minari datasets: reading them as transitions, with a flat cache for speed, and writing them.
 
 Minari keeps an episode's T+1 observations, so no step has to be dropped: a truncated episode's last
-step is kept and is not terminal. Reading goes through Minari's own API; a second reading comes from
-`flat.safetensors` beside the data.
+step is kept and is not terminal. A second reading comes from `flat.safetensors` beside the data.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdlib.data import hdf5
 from rdlib.data.dataset import (
     Bool,
     DataError,
@@ -30,6 +31,7 @@ from rdlib.data.dataset import (
     Float32,
     as_flags,
     as_float32,
+    check_actions,
     disk_error,
     same_length,
     sha256_of,
@@ -75,7 +77,7 @@ def read_minari(
     beside the data for the next reading. A step is terminal where Minari says terminated; an
     episode's final step is `last`, however it ended.
     Raises DataError: not found, no network, not readable, observations or actions that are not flat
-    vectors.
+    vectors or do not fit the spaces in the metadata.
     """
     base = Path(root) if root is not None else minari_root()
     folder = base / dataset_id
@@ -83,32 +85,28 @@ def read_minari(
         if not download:
             raise DataError(f"Minari dataset {dataset_id} is not in {base}")
         _download(dataset_id, base)
-    metadata = _metadata(folder, dataset_id)
+    where = f"Minari dataset {dataset_id}"
+    metadata = _metadata(folder)
     key = _flat_key(folder / "data" / MAIN_FILE)
-    arrays = _load_flat(folder, key) if cache else None
-    if arrays is None:
-        arrays = _read_episodes(folder, dataset_id)
-        if cache and key is not None:
-            # A read-only or full disk costs speed, not the dataset.
-            with contextlib.suppress(OSError):
-                _save_flat(folder, key, arrays)
-    spec = json.loads(metadata.get("env_spec") or "{}")
-    known = {"origin": f"Minari {dataset_id}"}
-    for entry in ("author", "code_permalink", "algorithm_name", "minari_version", "license"):
-        if value := metadata.get(entry):
-            known[entry] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    for requirement in metadata.get("requirements") or ():
-        if str(requirement).startswith("mujoco"):
-            known["mujoco"] = str(requirement)
-    return Dataset.make(
+    kept = _load_flat(folder, key) if cache else None
+    arrays = _read_episodes(folder, metadata, where) if kept is None else kept
+    for space, part in (("observation_space", "observations"), ("action_space", "actions")):
+        _check_space(metadata, space, arrays[part], part, folder)
+    env_id, max_episode_steps = _environment_of(metadata, folder)
+    made = Dataset.make(
         name=name or dataset_id,
         source=source,
-        env_id=spec.get("id"),
-        max_episode_steps=spec.get("max_episode_steps"),
-        notes=known | dict(notes or {}),
-        where=f"Minari dataset {dataset_id}",
+        env_id=env_id,
+        max_episode_steps=max_episode_steps,
+        notes=_notes(metadata, dataset_id) | dict(notes or {}),
+        where=where,
         **_transitions(arrays),
     )
+    if cache and kept is None and key is not None:  # only of data that passed every check
+        # A read-only or full disk costs speed, not the dataset.
+        with contextlib.suppress(OSError):
+            _save_flat(folder, key, arrays)
+    return made
 
 
 def write_minari(
@@ -241,26 +239,101 @@ def _join(parts: list[tuple[Float32, Float32, Float32, Bool, int]], where: str) 
 # ---- reading and downloading
 
 
-def _metadata(folder: Path, dataset_id: str) -> dict[str, Any]:
+def _metadata(folder: Path) -> dict[str, Any]:
+    file = folder / "data" / "metadata.json"
     try:
-        metadata = json.loads((folder / "data" / "metadata.json").read_text())
+        metadata = json.loads(file.read_text())
         if not isinstance(metadata, dict):
             raise ValueError("not a JSON object")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / 'data' / 'metadata.json'}: not readable ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not readable ({error})") from error
     return metadata
 
 
-def _read_episodes(folder: Path, dataset_id: str) -> Arrays:
-    """All episodes of a local dataset, through Minari's API."""
-    import minari  # type: ignore[import-untyped]
-
-    where = f"Minari dataset {dataset_id}"
+def _parsed(metadata: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    """The JSON object that `metadata` keeps as text under `key`; empty where there is none."""
+    text = metadata.get(key)
+    if text is None:
+        return {}
     try:
-        dataset = minari.MinariDataset(folder / "data")
-        return _join(
-            [_checked(e, i, where) for i, e in enumerate(dataset.iterate_episodes())], where
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({error}); it must be a JSON "
+            "object written as text"
+        ) from error
+    return found
+
+
+def _environment_of(metadata: Mapping[str, Any], folder: Path) -> tuple[str | None, int | None]:
+    """gymnasium id and time limit; nothing else of the specification is used, least of all its code."""
+    spec = _parsed(metadata, "env_spec", folder)
+    env_id, limit = spec.get("id"), spec.get("max_episode_steps")
+    file = folder / "data" / "metadata.json"
+    # `module:Name-v0` would have gymnasium import that module.
+    if env_id is not None and not (isinstance(env_id, str) and re.fullmatch(r"[\w./-]+", env_id)):
+        raise DataError(f"{file}: 'env_spec' has the id {env_id!r:.80}; it must be one like Hopper-v5")
+    if limit is not None and not (type(limit) is int and limit > 0):
+        raise DataError(
+            f"{file}: 'env_spec' has max_episode_steps = {limit!r:.80}; it must be a whole number from 1"
         )
+    return env_id, limit
+
+
+def _check_space(
+    metadata: Mapping[str, Any], key: str, array: NDArray[Any], part: str, folder: Path
+) -> None:
+    """DataError unless `array` fits the Box that the metadata name, if they do: its width, and for actions
+    its limits. (Observations beyond theirs are common and harmless.)"""
+    space = _parsed(metadata, key, folder)
+    if not space:
+        return
+    width = array.shape[1]
+    try:
+        low, high = (np.array(space[end], dtype=np.float64) for end in ("low", "high"))
+        fits = space["type"] == "Box" and low.shape == high.shape == (width,)
+    except (KeyError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise DataError(
+            f"{folder / 'data' / 'metadata.json'}: {key!r} is not a Box of {width} numbers, the width of "
+            f"{part!r}"
+        )
+    if part == "actions":
+        check_actions(array, low, high, str(folder), part)
+
+
+def _notes(metadata: Mapping[str, Any], dataset_id: str) -> dict[str, str]:
+    known = {"origin": f"Minari {dataset_id}"}
+    for entry in ("author", "code_permalink", "algorithm_name", "minari_version", "license"):
+        if value := metadata.get(entry):
+            known[entry] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    requirements = metadata.get("requirements")
+    for requirement in requirements if isinstance(requirements, list) else ():
+        if str(requirement).startswith("mujoco"):
+            known["mujoco"] = str(requirement)
+    return known
+
+
+def _read_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Arrays:
+    """All episodes of a local dataset."""
+    data_format = metadata.get("data_format", "hdf5")
+    file = folder / "data" / "metadata.json"
+    count = metadata.get("total_episodes")
+    if type(count) is not int or count < 0:
+        raise DataError(f"{file}: 'total_episodes' is {count!r:.80}; it must be a whole number")
+    if data_format == "hdf5":
+        episodes = _hdf5_episodes(folder / "data" / MAIN_FILE, count, where)
+    elif data_format == "arrow":
+        episodes = _arrow_episodes(folder, metadata, where)
+    else:
+        raise DataError(f"{file}: 'data_format' is {data_format!r:.80}; it must be hdf5 or arrow")
+    parts = []
+    try:
+        for number, episode in enumerate(episodes):
+            parts.append(_checked(episode, number, where))
     except DataError:
         raise
     except Exception as error:  # whatever Minari or the storage below it raises on damaged files
@@ -268,6 +341,42 @@ def _read_episodes(folder: Path, dataset_id: str) -> Arrays:
             f"{where} in {folder} is not readable ({type(error).__name__}: {error}); "
             "delete that folder to fetch it again"
         ) from error
+    return _join(parts, where)
+
+
+def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
+    """Minari's HDF5 layout, read directly: Minari's reader also loads `infos`, and follows what a foreign
+    file leads it to."""
+    import h5py
+
+    with h5py.File(file, "r") as main:
+        found = sum(re.fullmatch(r"episode_\d+", key) is not None for key in main)
+        if found != count:
+            raise DataError(
+                f"{file} holds {found} episodes; 'total_episodes' in metadata.json is {count}"
+            )
+        for number in range(count):
+            at = f"{where}, episode {number}"
+            group = hdf5.own(main, f"episode_{number}", where)
+            if not isinstance(group, h5py.Group):
+                raise DataError(f"{where}: 'episode_{number}' is not a group; it must hold one episode")
+            yield Episode(
+                hdf5.read_array(group, "observations", at),
+                hdf5.read_array(group, "actions", at),
+                hdf5.read_array(group, "rewards", at),
+                hdf5.read_array(group, "terminations", at, as_is=True),
+                hdf5.read_array(group, "truncations", at, as_is=True),
+            )
+
+
+def _arrow_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Iterator[Any]:
+    """Minari's other layout, through its API."""
+    import minari  # type: ignore[import-untyped]
+
+    for space in ("observation_space", "action_space"):
+        if not _parsed(metadata, space, folder):  # Minari would build the environment that is named
+            raise DataError(f"{where}: {space!r} is missing in metadata.json")
+    yield from minari.MinariDataset(folder / "data").iterate_episodes()
 
 
 def _download(dataset_id: str, base: Path) -> None:
@@ -279,7 +388,7 @@ def _download(dataset_id: str, base: Path) -> None:
     staging = base / ".download"
     try:
         staging.mkdir(parents=True, exist_ok=True)
-        with _environment("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
+        with _with_variable("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # newer versions; the folder of an earlier attempt
             minari.download_dataset(dataset_id, force_download=True)
         for metadata in sorted(staging.rglob("data/metadata.json")):
@@ -318,7 +427,7 @@ def _move_into_place(folder: Path, base: Path, dataset_id: str) -> None:
 
 
 @contextlib.contextmanager
-def _environment(variable: str, value: str) -> Iterator[None]:
+def _with_variable(variable: str, value: str) -> Iterator[None]:
     """Set an environment variable for a while: Minari takes its root from nowhere else."""
     before = os.environ.get(variable)
     os.environ[variable] = value
@@ -361,9 +470,9 @@ def _load_flat(folder: Path, key: Mapping[str, str] | None) -> Arrays | None:
                 if kept.get("sha256") != _sha256(Path(key["path"])):
                     return None
             arrays = {name: flat.get_tensor(name) for name in FLAT_ARRAYS}
-    except (OSError, SafetensorError, ValueError):
+            return arrays if sha256_of(arrays) == kept.get("content") else None
+    except (OSError, SafetensorError, ValueError, TypeError):  # the last of arrays without rows
         return None
-    return arrays if sha256_of(arrays) == kept.get("content") else None
 
 
 def _save_flat(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
