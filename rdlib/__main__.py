@@ -2,19 +2,20 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import pandas as pd
 
 from rdlib import algos, bench
 from rdlib.checkpoint import CheckpointError
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
+from rdlib.data.inspect import inspect, show
 from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
 from rdlib.plan import TrainConfig, assignments, find_device
@@ -75,12 +76,16 @@ def parser() -> argparse.ArgumentParser:
     data = p.add_subparsers(dest="what", required=True)
     d = data.add_parser("list", help="every name with a known meaning")
     d.set_defaults(call=_data_list)
-    for what, text in (("make", "roll out or fetch a dataset into the cache"),
-                       ("inspect", "what a dataset holds")):  # fmt: skip
+    for what, text, call in (
+        ("make", "roll out or fetch a dataset into the cache", _data_make),
+        ("inspect", "what a dataset holds, and whether it can be trained on", _data_inspect),
+    ):
         d = data.add_parser(what, help=text, formatter_class=_Defaults)
         d.add_argument("name", help="a name, a path to an .hdf5 or a Minari id")
         d.add_argument("--size", type=int, default=None, help="transitions, of bundled datasets")
-        d.set_defaults(call=_data_inspect)
+        d.set_defaults(call=call)
+        if what == "inspect":
+            d.add_argument("--json", action="store_true", help="as one JSON object")
 
     p = commands.add_parser("records", help="one line for each record of the folders given")
     p.add_argument("folders", type=Path, nargs="+", help="folders that hold record-*.json")
@@ -156,23 +161,27 @@ def _data_list(a: argparse.Namespace) -> None:
         print(f"{n.name:34s} {n.source:8s} {n.env_id:20s} {scores[0]:>6s} {scores[1]:>6s}  {n.licence}")
 
 
-def _data_inspect(a: argparse.Namespace) -> None:
+def _data_make(a: argparse.Namespace) -> None:
     d = catalog.load(a.name, size=a.size)
-    returns, lengths = d.episode_returns(), d.episode_lengths()
-    print(d)
-    print(f"episodes {len(returns)}, of {lengths.min()} to {lengths.max()} steps")
-    line = f"returns {returns.mean():.1f} ± {returns.std():.1f}"
-    line += f", from {returns.min():.1f} to {returns.max():.1f}"
-    if d.env_id:
-        try:
-            line += f"; mean score {catalog.normalised_score(d.env_id, returns).mean():.1f}"
-        except DataError:
-            pass  # no D4RL reference for this environment
-    print(line)
-    print(f"terminal {int(d.terminal.sum())}, |action| at its limit {np.mean(np.abs(d.act) > 0.999):.1%}")
-    print(f"digest {d.digest}")
-    for key, value in d.notes.items():
-        print(f"{key}: {value}")
+    returns = d.episode_returns()
+    line = f"{d.name}: {len(d):,} transitions, {len(returns):,} episodes, mean return {returns.mean():.1f}"
+    try:
+        line += f", mean score {catalog.normalised_score(d.env_id or d.name, returns).mean():.1f}"
+    except DataError:
+        pass  # no D4RL reference for this environment
+    print(f"{line}; in {d.notes['path']}")
+
+
+def _data_inspect(a: argparse.Namespace) -> None:
+    try:
+        report = inspect(catalog.load(a.name, size=a.size))
+    except DataError as error:
+        if a.json:
+            print(json.dumps({"name": a.name, "usable": False, "problems": [str(error)]}, indent=1))
+        raise DataError(f"not usable: {error}") from error
+    show(report, a.json)
+    if not report.usable:
+        raise DataError(f"{a.name} is not usable: {'; '.join(report.problems)}")
 
 
 def _records(a: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -173,17 +174,59 @@ def test_data_inspect(data, capsys):
     assert main(["data", "inspect", "door-human"]) == 0
     out = capsys.readouterr().out
     for text in ("6,729 transitions", "episodes 25, of 223 to 300 steps", "returns 802.8", "CC-BY-4.0",
-                 "mean score 29.3", "AdroitHandDoor-v1", catalog.load("door-human").digest):  # fmt: skip
+                 "mean score 29.3", "AdroitHandDoor-v1", catalog.load("door-human").digest,
+                 "warning: episodes of up to 300 steps, where AdroitHandDoor-v1"):  # fmt: skip
         assert text in out
+    assert out.splitlines()[-1] == "usable"
     assert main(["data", "inspect", str(data)]) == 0
     assert "episodes 12, of 24 to 25 steps" in capsys.readouterr().out
 
 
+def test_data_inspect_as_json(data, capsys):
+    assert main(["data", "inspect", "door-human", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["usable"] and shown["digest"] == catalog.load("door-human").digest
+    assert shown["episodes"] == shown["timeouts"] == 25 and shown["shapes"]["obs"] == [6729, 39]
+    assert shown["score"] == pytest.approx(29.26, abs=0.01)
+    act = catalog.load("door-human").act[:, 27]
+    assert shown["columns"]["act 27"] == pytest.approx(
+        {"min": act.min(), "mean": act.mean(), "max": act.max(), "std": act.std()}, rel=1e-4
+    )
+
+
+def test_data_inspect_says_what_cannot_be_used(tmp_path, capsys):
+    """A file that is refused, and one that is read but does not fit its environment."""
+    obs = np.zeros((300, 11), dtype=np.float32)
+    obs[7, 3] = np.nan
+    broken = write_hdf5(tmp_path / "broken.hdf5", observations=obs)
+    assert main(["data", "inspect", str(broken)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert re.search(r"error: not usable: .*broken.hdf5: 'observations' row 7 holds nan", shown.err)
+    assert main(["data", "inspect", str(broken), "--json"]) == 2
+    refused = json.loads(capsys.readouterr().out)
+    assert refused["usable"] is False and "'observations' row 7" in refused["problems"][0]
+
+    odd = write_hdf5(tmp_path / "hopper_medium-v2.hdf5", obs_dim=17, act_dim=6)
+    assert main(["data", "inspect", str(odd)]) == 2
+    shown = capsys.readouterr()
+    why = "observations of 17 and actions of 6; Hopper-v4 has 11 and 3"
+    last = shown.out.splitlines()[-1]
+    assert last.startswith("not usable: ") and why in last
+    assert shown.err.startswith("rdlib: error: ") and why in shown.err
+    assert main(["data", "inspect", str(odd), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["usable"] is False
+
+
 def test_data_make(capsys):
     assert main(["data", "make", "hopper-random", "--size", "50"]) == 0
-    assert "50 transitions" in capsys.readouterr().out
     [file] = (catalog.minari.Path(os.environ["RDLIB_CACHE"])).rglob("main_data.hdf5")
     assert "random-50-v0" in str(file)
+    [line] = capsys.readouterr().out.splitlines()
+    data = catalog.load("hopper-random", size=50)
+    score = catalog.normalised_score("hopper", data.episode_returns()).mean()
+    assert line.startswith("hopper-random: 50 transitions") and f"mean score {score:.1f}; in " in line
+    assert line.endswith(str(file.parent.parent))
 
 
 # ---- bench

@@ -135,7 +135,7 @@ def read_hdf5(
         d4rl_name = path.stem.replace("_", "-")
         name = d4rl_name if parse_name(d4rl_name) else path.stem
     parsed = parse_name(name.removeprefix("d4rl/"))
-    notes = {"file": path.name}
+    notes = {"path": str(path)}
     if parsed is not None:
         family = FAMILIES[parsed[0]]
         env_id = env_id or family.env_id

@@ -98,7 +98,7 @@ def read_minari(
         source=source,
         env_id=env_id,
         max_episode_steps=max_episode_steps,
-        notes=_notes(metadata, dataset_id) | dict(notes or {}),
+        notes=_notes(metadata, dataset_id) | {"path": str(folder)} | dict(notes or {}),
         where=where,
         **_transitions(arrays),
     )
