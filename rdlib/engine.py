@@ -2,11 +2,12 @@
 
 An `Algorithm` holds the networks and optimisers of A agents and offers one `update`. `Engine` feeds it:
 minibatch indices and noise for K updates are drawn at once from the agents' streams, then the K
-updates run without the host looking at a single number.
+updates run without the host looking at a single number, on a GPU as replayed graphs (rdlib.graphs).
 """
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rdlib import matmul
+from rdlib.graphs import Capture, Inputs, Loop
 from rdlib.nets import Critic
 from rdlib.rng import Streams
 
@@ -65,9 +68,10 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             module.requires_grad_(True)
 
 
-class Adam(torch.optim.Adam):
-    """`torch.optim.Adam(fused=True)` without what its `step` does around the one kernel (hooks, profiling,
-    sorting parameters by device and type): on a CPU a tenth of an update of two critics. Same bits."""
+class _Fused(torch.optim.Optimizer):
+    """What torch's fused Adam and AdamW share, without what their `step` does around the one kernel (hooks,
+    profiling, sorting parameters by device and type): on a CPU a tenth of an update of two critics, and on
+    a GPU what could not be captured. Same bits."""
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -77,13 +81,12 @@ class Adam(torch.optim.Adam):
                 super().step()
                 return
         for group in self.param_groups:
+            decoupled = group.get("decoupled_weight_decay", isinstance(self, torch.optim.AdamW))
+            kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
             parameters, (beta1, beta2) = group["params"], group["betas"]
             states = [self.state[p] for p in parameters]
             steps = [s["step"] for s in states]
             torch._foreach_add_(steps, 1)
-            kernel = torch._fused_adam_
-            if group.get("decoupled_weight_decay"):
-                kernel = torch._fused_adamw_
             kernel(
                 parameters, [p.grad for p in parameters], [s["exp_avg"] for s in states],
                 [s["exp_avg_sq"] for s in states], [], steps, lr=group["lr"], beta1=beta1,
@@ -100,9 +103,23 @@ class Adam(torch.optim.Adam):
                 p.grad = None
 
 
-def adam(parameters: Any, lr: float | Tensor, **options: Any) -> torch.optim.Adam:
-    """Adam, fused: elementwise, so the agents stacked in one tensor never mix."""
+class Adam(_Fused, torch.optim.Adam):
+    """`torch.optim.Adam(fused=True)`."""
+
+
+class AdamW(_Fused, torch.optim.AdamW):
+    """`torch.optim.AdamW(fused=True)`: weights decay apart from the gradient."""
+
+
+def adam(parameters: Any, lr: float | Tensor, **options: Any) -> torch.optim.Optimizer:
+    """Adam, fused: elementwise, so the agents stacked in one tensor never mix. A rate that `update` changes
+    is a tensor."""
     return Adam(parameters, lr=lr, fused=True, **options)
+
+
+def adamw(parameters: Any, lr: float | Tensor, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW, fused likewise."""
+    return AdamW(parameters, lr=lr, fused=True, weight_decay=weight_decay)
 
 
 def descend(
@@ -234,11 +251,15 @@ class Algorithm(nn.Module):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
+ROWS, NUMBERS = 256, 2**25  # most updates, and most random numbers, that are drawn at once
+
+
 class Engine:
     """Runs updates of `algorithm` on minibatches that `gather` makes of indices.
 
     `sizes` (A,) are the numbers of transitions each agent draws from; `gather` maps indices (A,B) to
-    a `Batch`.
+    a `Batch`. With `capture` (see rdlib.graphs) updates are replayed, with equal results; where capturing
+    fails, a warning says so and they run one kernel after the other, as without.
     """
 
     def __init__(
@@ -247,23 +268,70 @@ class Engine:
         streams: Streams,
         sizes: Tensor,
         gather: Callable[[Tensor], Batch],
+        capture: Capture | None = None,
     ):
         self.algorithm, self.streams, self.sizes, self.gather = algorithm, streams, sizes, gather
+        self.capture = capture
+        self._loop: Loop | None = None
+        self._rows = 0  # updates whose numbers are drawn at once
 
     def run(self, step: int, count: int) -> Metrics:
         """Updates number `step` … `step+count-1`; returns each metric's mean over those updates that
         reported it, (A,). Nothing is read back to the host."""
-        algorithm = self.algorithm
-        indices = self.streams.integers("batch", step, count, algorithm.batch_size, self.sizes)
-        noise = algorithm.noise(self.streams, step, count)
-        totals: dict[str, list[Tensor]] = {}
+        totals: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        if not self._rows:
+            numbers = sum(values.numel() for values in self._draw(step, 1).values())
+            self._rows = max(1, min(ROWS, NUMBERS // numbers))
+        for first in range(step, step + count, self._rows):
+            number = min(self._rows, step + count - first)
+            sums, reports = self._updates(first, number, self._draw(first, number))
+            for name, value in sums.items():
+                totals[name] = totals[name] + value if name in totals else value
+                counts[name] = counts.get(name, 0) + reports[name]
+        return {name: total / counts[name] for name, total in totals.items()}
+
+    def _draw(self, step: int, count: int) -> Inputs:
+        """Everything random of so many updates: minibatch indices and the algorithm's noise."""
+        size = self.algorithm.batch_size
+        rows = self.streams.integers("batch", step, count, size, self.sizes)
+        return {"batch": rows, **self.algorithm.noise(self.streams, step, count)}
+
+    def _update(self, inputs: Inputs, phase: int) -> Metrics:
+        noise = {name: value for name, value in inputs.items() if name != "batch"}
+        with matmul.rounding(inputs["batch"].device):
+            return self.algorithm.update(self.gather(inputs["batch"]), noise, phase)
+
+    def _updates(self, step: int, count: int, draws: Inputs) -> tuple[Metrics, dict[str, int]]:
+        """Sums over updates, and how many of them reported each."""
+        if self.capture is not None:
+            period = self.algorithm.period
+            self._loop = self._loop or Loop(
+                self._update, self.algorithm.tensors, period, self._rows, self.capture
+            )
+            try:
+                self._loop.prepare(draws)
+                return self._loop.run(step, count)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                if self._loop.replays:  # captured: it is the device that fails
+                    raise
+                self.capture = self._loop = None
+                warnings.warn(
+                    f"{type(self.algorithm).__name__}: updates cannot be captured here ({error}); they "
+                    "run one kernel after the other, more slowly, with equal results",
+                    stacklevel=3,
+                )
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
         for k in range(count):
-            batch = self.gather(indices[k])
-            now = {name: values[k] for name, values in noise.items()}
-            phase = (step + k) % algorithm.period
-            for name, value in algorithm.update(batch, now, phase).items():
-                totals.setdefault(name, []).append(value.detach())
-        return {name: torch.stack(values).mean(0) for name, values in totals.items()}
+            now = {name: values[k] for name, values in draws.items()}
+            for name, value in self._update(now, (step + k) % self.algorithm.period).items():
+                value = value.detach()
+                sums[name] = sums[name] + value if name in sums else value
+                counts[name] = counts.get(name, 0) + 1
+        return sums, counts
 
 
 # Fields that mean the same in every algorithm, and what they may be.

@@ -2,18 +2,22 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 SHAPE = (10, 256, 256)  # an ensemble of ten hidden layers
 TOLERANCE = 2e-6  # relative error that still counts as float32 accurate
-PATHS = ("default", "onednn", "tf32")
+# "bf16" rounds the factors of the networks' products to bfloat16 during updates; weights, moments, losses
+# and targets stay float32. Nothing shows yet that results survive it, so it only runs when asked for.
+PATHS = ("default", "onednn", "tf32", "bf16")
+PRECISIONS = ("auto", "float32", "tf32", "bf16")  # what a run may ask for
 
 
 # Which product oneDNN may serve; absent from older versions of torch.
 _onednn: Any = getattr(torch.backends.mkldnn, "matmul", None)
+_path = "default"
 
 
 def use(path: str) -> str:
@@ -24,8 +28,18 @@ def use(path: str) -> str:
         # On a CPU without AMX this only moves the product from MKL to oneDNN, which is quicker on
         # some; `choose` refuses it where it really rounds to bfloat16.
         _onednn.fp32_precision = "bf16" if path == "onednn" else "none"
-    torch.backends.cuda.matmul.allow_tf32 = path == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = path in ("tf32", "bf16")
+    global _path
+    _path = path
     return path
+
+
+def rounding(device: torch.device) -> AbstractContextManager:
+    """The context that updates run in: under "bf16" torch's autocast, without its cache of rounded weights,
+    which would outlive an optimiser's step."""
+    if _path != "bf16":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 @contextmanager
@@ -42,6 +56,16 @@ def plain() -> Iterator[None]:
         torch.set_num_threads(threads)
         if _onednn is not None:
             _onednn.fp32_precision = precision
+
+
+def ask(precision: str, device: torch.device) -> str:
+    """Use what a run asks for, one of PRECISIONS; "auto" chooses. Raises ValueError where the device has no
+    such product."""
+    if precision == "auto":
+        return choose(device)
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f"precision = 'tf32' needs a GPU, and the device is {device}")
+    return use("default" if precision == "float32" else precision)
 
 
 def choose(device: torch.device) -> str:

@@ -80,7 +80,7 @@ class Streams:
             torch.arange(blocks, device=self.device),
             steps & _MASK,
             (steps >> 32) & _MASK,
-            torch.tensor(zlib.crc32(purpose.encode()), device=self.device),
+            torch.full((), zlib.crc32(purpose.encode()), device=self.device),  # filled there
         ]
         words = torch.stack(philox(counter, self._key), -1)  # (count,A,blocks,4)
         return words.flatten(2)[..., :n]

@@ -12,7 +12,7 @@ ROOT = Path(rdlib.__file__).parent
 FLOORS = {
     4: ("train", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
     3: ("algos", "evaluate"),
-    2: ("rd", "kernel", "engine", "data", "tables", "plots"),
+    2: ("rd", "kernel", "engine", "graphs", "data", "tables", "plots"),
     1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -31,7 +31,17 @@ from torch.nn import functional as F
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError, Dataset
 from rdlib.data.sequences import Windows
-from rdlib.engine import Algorithm, ConfigError, Metrics, Player, Plugin, descend, per_agent, shared
+from rdlib.engine import (
+    Algorithm,
+    ConfigError,
+    Metrics,
+    Player,
+    Plugin,
+    adamw,
+    descend,
+    per_agent,
+    shared,
+)  # fmt: skip
 from rdlib.nets import Initialiser, LayerNorm, Linear
 from rdlib.rng import Streams, halves
 
@@ -175,17 +185,13 @@ class DT(Algorithm):
         self.actor = Transformer(Initialiser(streams, "actor", dtype, "gpt2"), obs_dim, act_dim, c)
         self.target_return = per_agent(configs, "target_return", self.actor.head.bias)
         lr = torch.tensor(c.actor_lr, device=streams.device)  # a tensor: `update` writes it
-        self.optimizers |= {
-            "actor": torch.optim.AdamW(
-                self.actor.parameters(), lr, weight_decay=c.weight_decay, fused=True
-            )
-        }
+        self.optimizers |= {"actor": adamw(self.actor.parameters(), lr, c.weight_decay)}
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """The learning rate (count,), and a key for each update's dropout (count,A)."""
         c = self.configs[0]
         rates = [c.actor_lr * min((t + 1) / c.warmup, 1.0) for t in range(step, step + count)]
-        own = {"actor_lr": torch.tensor(rates, device=streams.device)}
+        own = {"actor_lr": torch.tensor(rates).to(streams.device, non_blocking=True)}
         if c.dropout:
             low, high = streams.words("dropout", step, count, 2).unbind(-1)
             own["dropout"] = low | (high << 32)

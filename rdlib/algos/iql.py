@@ -123,7 +123,7 @@ class IQL(Algorithm):
         c, total = self.configs[0], self.total_steps
         done = [min(t / total, 1.0) if total else 0.0 for t in range(step, step + count)]
         rates = [c.actor_lr * 0.5 * (1 + math.cos(math.pi * d)) for d in done]
-        own = {"actor_lr": torch.tensor(rates, device=streams.device)}
+        own = {"actor_lr": torch.tensor(rates).to(streams.device, non_blocking=True)}
         if c.dropout:
             shape = (c.actor_depth, c.batch_size, c.actor_width)
             # Update by update, and bits: the random words of all at once would not fit.
