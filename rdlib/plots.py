@@ -33,14 +33,16 @@ def use_style() -> None:
 
 
 def evaluations(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per record and evaluation: algo, dataset, seed, step, score, diagnostics, training means."""
+    """One row per record and evaluation: algo, dataset, seed, step, score, diagnostics, training means.
+
+    Where both have a name (`q_data`), the diagnostic stands, which is of this moment and a fixed batch."""
     rows = []
     for record in records:
         for evaluation, score in zip(record.evaluations, record.scores(), strict=True):
             rows.append({
                 "algo": record.algo, "dataset": record.dataset, "seed": record.seed,
                 "step": evaluation["step"], "score": score,
-                **evaluation["diagnostics"], **evaluation["training"],
+                **evaluation["training"], **evaluation["diagnostics"],
             })  # fmt: skip
     return pd.DataFrame(rows)
 

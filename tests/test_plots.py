@@ -29,7 +29,7 @@ def record(seed=0, steps=(0, 10, 20), critic=True, reference=REFERENCE, episodes
             "step": s, "returns": [float(seed + s + e) for e in range(episodes)], "lengths": [5] * episodes,
             "diagnostics": {"policy_data_distance": 0.1 * s}
             | ({"q_data": float(s), "q_policy": None if s == 20 else 2.0 * s} if critic else {}),
-            "training": {"actor_loss": 1.0 / s} if s else {},
+            "training": {"actor_loss": 1.0 / s} | ({"q_data": -1.0} if critic else {}) if s else {},
         }
         for s in steps
     ]  # fmt: skip
@@ -66,6 +66,7 @@ def test_evaluations_is_one_row_each():
     np.testing.assert_allclose(frame.score, [score(s + k + 1.5) for k in (0, 3) for s in (0, 10, 20)])
     assert frame.q_policy.isna().tolist() == [False, False, True] * 2  # None, not 0
     assert frame.actor_loss.isna().tolist() == [True, False, False] * 2
+    assert frame.q_data.tolist() == [0, 10, 20] * 2  # the moment's, not the mean since the last
     assert "q_data" not in plots.evaluations([record(critic=False)])
 
 
