@@ -1,0 +1,188 @@
+"""Numbers from the published records, at build time.
+
+{record}`quick/td3n_rd/hopper-medium` becomes "29.2 ± 1.6 (3 seeds)": the last-iterate score of that folder
+of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:best`,
+`:seeds`, `:seconds`, or any of a record's, such as `:steps`, `:device`, `:config.n_critics`,
+`:plugin.weight`. {records} makes a table of what ran, when, on what: of the folders named, or of all.
+
+A record that does not exist, two configurations under one name, or seeds that disagree on a field: an
+error, which fails the book.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from rdlib.results import Record, RecordError, fingerprint, load_records
+
+RESULTS = Path("book/results")
+COLUMNS = (
+    "algorithm", "dataset", "seeds", "updates", "last", "best", "device", "wall time", "ran", "commit",
+)  # fmt: skip
+
+
+def cell(folder: Path, algo: str, dataset: str) -> list[Record]:
+    """The seeds of one algorithm on one dataset, in order. RecordError where there are none, or where they
+    are of more than one configuration."""
+    records = load_records(folder)
+    found = sorted(
+        (r for r in records if (r.algo, r.dataset) == (algo, dataset)), key=lambda r: r.seed
+    )
+    if not found:
+        there = ", ".join(sorted({f"{r.algo}/{r.dataset}" for r in records}))
+        raise RecordError(f"{folder.name} has no {algo}/{dataset}; it has {there}")
+    if len({setting(r) for r in found}) > 1:
+        raise RecordError(
+            f"{folder.name}: {algo}/{dataset} ran in more than one configuration or on other data"
+        )
+    return found
+
+
+def setting(record: Record) -> str:
+    """What runs have in common that differ in their seed only (config_hash holds the seed too)."""
+    return fingerprint(
+        [record.config, record.plugin, record.steps, record.scale, record.dataset_digest]
+    )
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Mean ± deviation (of the population) of finished runs; diverged ones, which are NaN, are counted."""
+    done = np.array([s for s in scores if np.isfinite(s)])
+    if not len(done):
+        return "diverged"
+    text = f"{done.mean():.1f}" + (f" ± {done.std():.1f}" if len(done) > 1 else "")
+    lost = len(scores) - len(done)
+    return text + (f", {lost} of {len(scores)} diverged" if lost else "")
+
+
+def value(records: Sequence[Record], field: str) -> str:
+    """One field of a cell, as text. RecordError where there is none such or seeds disagree."""
+    n = len(records)
+    seeds = "1 seed" if n == 1 else f"{n} seeds"
+    if field in ("last", "best"):
+        scores = [r.last_score() if field == "last" else r.best_score() for r in records]
+        return f"{spread(scores)} ({seeds})" if field == "last" else spread(scores)
+    if field == "seeds":
+        return seeds
+    if field == "seconds":  # of whole batches: each says how many agents shared it
+        return f"{np.mean([r.seconds / r.agents for r in records]):.0f}"
+    found: Any = {json.dumps(look_up(r, field), sort_keys=True) for r in records}
+    if len(found) > 1:
+        raise RecordError(f"the seeds of {records[0].algo}/{records[0].dataset} differ in {field}")
+    one = json.loads(found.pop())
+    if field == "commit":
+        return one[:7] if one else "not known"
+    return f"{one:,}" if isinstance(one, int) and not isinstance(one, bool) else str(one)
+
+
+def look_up(record: Record, field: str) -> Any:
+    """The attribute, or with dots what it holds. RecordError where there is none such."""
+    first, *rest = field.split(".")
+    if first not in Record.__dataclass_fields__:
+        there = ", ".join(Record.__dataclass_fields__)
+        raise RecordError(f"a record has no field {first!r}: expected one of {there}")
+    at: Any = getattr(record, first)
+    for name in rest:
+        if not isinstance(at, dict) or name not in at:
+            there = ", ".join(sorted(at)) if isinstance(at, dict) else "nothing"
+            raise RecordError(f"{first} of {record.algo} has no {name!r}: it has {there}")
+        at = at[name]
+    return at
+
+
+def words(root: Path, text: str) -> str:
+    """What stands in the page for `folder/algo/dataset[:field]`. RecordError says what is wrong with it."""
+    path, _, field = text.partition(":")
+    parts = path.split("/", 2)
+    if len(parts) != 3:
+        raise RecordError(
+            f"{text!r}: expected folder/algorithm/dataset, and :field if not the last score"
+        )
+    return value(cell(root / parts[0], parts[1], parts[2]), field or "last")
+
+
+class RecordRole(SphinxRole):
+    """See the top of this file."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """The words, or an error at the role's line."""
+        self.env.note_reread()  # records may have come
+        try:
+            text = words(Path(self.env.srcdir) / RESULTS, self.text)
+        except RecordError as error:
+            message = self.inliner.reporter.error(f"record: {error}", line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
+        return [nodes.inline("", text, classes=["record"])], []
+
+
+class Records(SphinxDirective):
+    """See the top of this file."""
+
+    optional_arguments = 100
+
+    def run(self) -> list[nodes.Node]:
+        """A table for each folder, under its name."""
+        self.env.note_reread()  # records may have come
+        root = Path(self.env.srcdir) / RESULTS
+        there = {p.parent.relative_to(root).as_posix() for p in root.rglob("record-*.json")}
+        names = self.arguments or sorted(there)
+        found: list[nodes.Node] = []
+        try:
+            for name in names:
+                found.append(table(name, load_records(root / name)))
+        except RecordError as error:
+            raise self.error(f"records: {error}") from None
+        return found
+
+
+def rows(records: Sequence[Record]) -> list[list[str]]:
+    """What ran: one row per algorithm, dataset and configuration, COLUMNS wide."""
+    groups: defaultdict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda r: (r.dataset, r.algo, r.seed)):
+        groups[record.algo, record.dataset, setting(record)].append(record)
+    found = []
+    for (algo, dataset, _), group in groups.items():
+        wall = np.mean([r.seconds for r in group])
+        found.append([
+            algo, dataset, ", ".join(str(r.seed) for r in group),
+            joined(f"{r.stopped_at:,}" for r in group), spread([r.last_score() for r in group]),
+            spread([r.best_score() for r in group]), joined(r.device for r in group),
+            f"{wall / 60:.0f} min" if wall >= 60 else f"{wall:.0f} s",
+            joined(r.started[:10] for r in group), joined((r.commit or "not known")[:7] for r in group),
+        ])  # fmt: skip
+    return found
+
+
+def joined(texts: Iterable[str]) -> str:
+    """The different ones, in order."""
+    return ", ".join(dict.fromkeys(texts))
+
+
+def table(name: str, records: Sequence[Record]) -> nodes.Node:
+    """`rows` as a docutils table with a caption."""
+    body = rows(records)
+    group = nodes.tgroup(cols=len(COLUMNS))
+    group += [nodes.colspec(colwidth=1) for _ in COLUMNS]
+    for wrap, lines in ((nodes.thead(), [list(COLUMNS)]), (nodes.tbody(), body)):
+        for line in lines:
+            row = nodes.row()
+            row += [nodes.entry("", nodes.paragraph(text=text)) for text in line]
+            wrap += row
+        group += wrap
+    title = nodes.title("", "", nodes.literal(text=f"book/results/{name}"))
+    title += nodes.Text(f": {len(records)} runs")
+    return nodes.table("", title, group, classes=["records"])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Registers the role and the directive."""
+    app.add_role("record", RecordRole())
+    app.add_directive("records", Records)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
