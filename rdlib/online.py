@@ -49,6 +49,8 @@ class Recipe:
     random_steps: int = 10_000  # uniform actions before learning begins
     snapshot_every: int = 10_000  # environment steps
     episodes: int = 10  # of sampled actions, at each snapshot
+    max_episode_steps: int = 0  # 0: the environment's own limit
+    reward_scale: float = 1.0  # what the learner's rewards are multiplied by; returns are told raw
     sac: sacn.Config = field(
         default_factory=lambda: sacn.Config(
             n_critics=2, target="min", depth=2, actor_width=128, actor_depth=2
@@ -109,7 +111,8 @@ def train_online(recipe: Recipe, out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     streams = Streams([recipe.seed])
-    env = simulate.make(recipe.env_id, recipe.copies)
+    limit = recipe.max_episode_steps or None
+    env = simulate.make(recipe.env_id, recipe.copies, limit)
     agent = sacn.SACN([recipe.sac], streams, env.obs_dim, env.act_dim)
     replay = Replay(recipe.steps + recipe.copies, env.obs_dim, env.act_dim)
     engine = Engine(agent, streams, replay.filled, replay.gather)
@@ -138,7 +141,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
     while True:
         over = done >= recipe.steps
         if (done % recipe.snapshot_every == 0 or over) and (not curve or curve[-1]["step"] < done):
-            returns = sampled_returns(agent.actor, recipe.env_id, range(recipe.episodes))
+            returns = sampled_returns(agent.actor, recipe.env_id, range(recipe.episodes), limit)
             for name, value in agent.actor.state_dict().items():
                 snapshots[f"{done}/{name}"] = value.clone()
             row = {"step": done, "returns": returns.tolist(), "seconds": time.time() - started}
@@ -163,7 +166,8 @@ def train_online(recipe: Recipe, out: Path) -> None:
             with torch.no_grad():
                 action = agent.sample(torch.from_numpy(obs).float()[None], noise)[0]
         next_obs, rewards, terminated, truncated = env.step(action.numpy())
-        replay.add(obs, action.numpy(), rewards, next_obs, 1.0 - terminated)
+        paid = recipe.reward_scale * rewards
+        replay.add(obs, action.numpy(), paid, next_obs, 1.0 - terminated)
         obs = next_obs
         for i in np.flatnonzero(terminated | truncated):
             obs = env.reset([episode], [int(i)])
@@ -268,7 +272,8 @@ def measure(environments: Sequence[str], target: Path) -> dict[str, dict[str, An
                 "std": float(np.std(found)), "mujoco": simulate.mujoco.__version__,
                 "score": catalog.normalised_score(environment, np.mean(found)).item(),
             }  # fmt: skip
-            target.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+            known = dict(sorted(known.items()))
+            target.write_text(json.dumps(known, indent=1) + "\n")
     return known
 
 
@@ -343,6 +348,10 @@ def main() -> None:
     run.add_argument("--seed", type=int, default=Recipe.seed)
     run.add_argument("--steps", type=int, default=Recipe.steps)
     run.add_argument("--snapshot_every", type=int, default=Recipe.snapshot_every)
+    run.add_argument("--max_episode_steps", type=int, default=Recipe.max_episode_steps)
+    run.add_argument("--reward_scale", type=float, default=Recipe.reward_scale)
+    run.add_argument("--updates_per_step", type=float, default=Recipe.updates_per_step)
+    run.add_argument("--gamma", type=float, default=sacn.Config.gamma)
     run.add_argument("--layer_norm", action="store_true", help="layer norm in the critics")
     run.add_argument("--batch_size", type=int, default=256)
     run.add_argument("--out", type=Path, required=True)
@@ -360,10 +369,11 @@ def main() -> None:
     whole.add_argument("--target", type=Path, default=behaviour.POLICIES / "measured.json")
     a = parser.parse_args()
     if a.command == "train":
-        sac = dataclasses.replace(Recipe().sac, layer_norm=a.layer_norm, batch_size=a.batch_size)
+        given = vars(a)
+        sac = {f: given[f] for f in ("layer_norm", "batch_size", "gamma")}
+        own = {f.name: given[f.name] for f in dataclasses.fields(Recipe) if f.name in given}
         matmul.choose(torch.device("cpu"))
-        recipe = Recipe(a.env_id, a.seed, a.steps, snapshot_every=a.snapshot_every, sac=sac)
-        train_online(recipe, a.out)
+        train_online(Recipe(**own, sac=dataclasses.replace(Recipe().sac, **sac)), a.out)
         return
     if a.command == "measure":
         chosen = measure(a.environments, a.target)

@@ -1,15 +1,24 @@
-"""A clip of a trained policy, rendered offscreen.
+"""Clips of policies, rendered offscreen: a trained agent's, and those that made the bundled data.
 
 MuJoCo chooses its OpenGL when it is first imported, so rendering runs in a process of its own, with
 EGL and, where that fails, OSMesa.
 """
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdlib.policy import load_policy
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    # an observation (O,) and the reward of the step before to an action (U,), in the environment's units
+    Play = Callable[[np.ndarray, float], np.ndarray]
 
 BACKENDS = ("egl", "osmesa")
 FPS = 25
@@ -26,9 +35,31 @@ def record(run: Path, path: Path, steps: int = 500) -> Path:
     `steps` steps. Raises VideoError where no offscreen OpenGL works, CheckpointError where there is no
     such run."""
     load_policy(run)  # what is wrong with the run is no matter of OpenGL
+    _offscreen([{"run": str(run), "path": str(path), "steps": steps}])
+    return path
+
+
+def record_bundled(
+    environment: str, policies: Sequence[str], folder: Path, steps: int = 250
+) -> list[Path]:
+    """Render one episode of each of these bundled policies (see `rdlib.data.behaviour.policy`), with
+    sampled actions as in the data, into `folder`. Raises VideoError where no offscreen OpenGL works,
+    DataError where there is no such policy."""
+    from rdlib.data import behaviour
+
+    jobs: list[dict] = []
+    for name in policies:
+        behaviour.policy(environment, name)
+        path = folder / f"{environment}-{name.replace('/', '-')}.mp4"
+        jobs.append({"bundled": [environment, name], "path": str(path), "steps": steps})
+    _offscreen(jobs)
+    return [Path(job["path"]) for job in jobs]
+
+
+def _offscreen(jobs: list[dict]) -> None:
     failures = []
     for backend in BACKENDS:
-        call = [sys.executable, "-m", "rdlib.video", str(run), str(path), str(steps)]
+        call = [sys.executable, "-m", "rdlib.video", json.dumps(jobs)]
         chosen = {**os.environ, "MUJOCO_GL": backend}
         try:
             done = subprocess.run(call, env=chosen, capture_output=True, text=True, timeout=TIMEOUT)
@@ -36,14 +67,50 @@ def record(run: Path, path: Path, steps: int = 500) -> Path:
             failures.append(f"{backend}: no clip within {TIMEOUT} s")
             continue
         if done.returncode == 0:
-            return path
+            return
         failures.append(f"{backend}: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     raise VideoError(
         "no offscreen OpenGL: install libegl1 or libosmesa6 (apt). Tried " + "; ".join(failures)
     )
 
 
-def _render(run: Path, path: Path, steps: int) -> None:
+def _trained(run: Path) -> "tuple[str, int | None, int, Play]":
+    """Environment, time limit, seed of the episode and player of a trained run's first agent."""
+    import torch
+
+    from rdlib.evaluate import episode_seeds
+
+    policy = load_policy(run)
+    mean, player = policy.normaliser.obs_mean, policy.algorithm.player(1)
+
+    def play(obs: "np.ndarray", reward: float) -> "np.ndarray":
+        raw = torch.from_numpy(obs).to(mean).expand(len(policy.seeds), 1, -1)
+        last = torch.full_like(raw[..., 0], reward)
+        action = policy.normaliser.to_env(player(policy.normaliser.observe(raw), last))
+        return action[0, 0].float().numpy()
+
+    return policy.env_id, policy.max_episode_steps, episode_seeds(policy.seeds[0], 1)[0], play
+
+
+def _bundled(environment: str, name: str) -> "tuple[str, int | None, int, Play]":
+    """The same of a bundled policy."""
+    import torch
+
+    from rdlib.data import behaviour
+
+    about, actor = behaviour.about(environment), behaviour.policy(environment, name)
+    generator = torch.Generator().manual_seed(0)
+
+    def play(obs: "np.ndarray", reward: float) -> "np.ndarray":
+        raw = torch.from_numpy(obs).float()[None, None]
+        mean, log_std = actor.moments(raw)
+        noise = torch.randn(mean.shape, generator=generator)
+        return actor.squash(mean, log_std, noise)[0][0, 0].numpy()
+
+    return about["env_id"], about.get("max_episode_steps"), 0, play
+
+
+def _render(job: dict) -> None:
     import gymnasium
     import imageio.v3
     import mujoco
@@ -51,31 +118,29 @@ def _render(run: Path, path: Path, steps: int) -> None:
     import torch
 
     from rdlib import simulate
-    from rdlib.evaluate import episode_seeds
 
-    policy = load_policy(run)
-    simulate.register(policy.env_id)
+    found = _trained(Path(job["run"])) if "run" in job else _bundled(*job["bundled"])
+    env_id, limit, seed, play = found
+    path = Path(job["path"])
+    simulate.register(env_id)
     env = gymnasium.make(
-        policy.env_id, render_mode="rgb_array", width=SIZE[0], height=SIZE[1],
-        max_episode_steps=policy.max_episode_steps,
-    )  # fmt: skip
-    obs, _ = env.reset(seed=episode_seeds(policy.seeds[0], 1)[0])
+        env_id, render_mode="rgb_array", width=SIZE[0], height=SIZE[1], max_episode_steps=limit
+    )
+    obs, _ = env.reset(seed=seed)
     renderer = env.unwrapped.mujoco_renderer  # type: ignore[attr-defined]
     renderer.render("rgb_array")
     scene = renderer._get_viewer("rgb_array").scn  # shadows and reflections cost four fifths of the time
     scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
     every = max(1, round(1 / (env.unwrapped.dt * FPS)))  # type: ignore[attr-defined]
-    mean, player, reward = policy.normaliser.obs_mean, policy.algorithm.player(1), 0.0
     path.parent.mkdir(parents=True, exist_ok=True)
     frames: list = []
-    for step in range(steps):
+    reward = 0.0
+    for step in range(job["steps"]):
         if step % every == 0:
             frames.append(env.render())
         with torch.no_grad():
-            raw = torch.from_numpy(obs).to(mean).expand(len(policy.seeds), 1, -1)
-            last = torch.full_like(raw[..., 0], reward)
-            action = policy.normaliser.to_env(player(policy.normaliser.observe(raw), last))
-        obs, paid, terminated, truncated, _ = env.step(action[0, 0].float().numpy())
+            action = play(obs, reward)
+        obs, paid, terminated, truncated, _ = env.step(action)
         reward = float(paid)
         if terminated or truncated:
             break
@@ -85,4 +150,5 @@ def _render(run: Path, path: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    _render(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    for job in json.loads(sys.argv[1]):
+        _render(job)

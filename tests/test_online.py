@@ -142,6 +142,83 @@ def test_select_where_nothing_fits(run, tmp_path, band):
     assert not (tmp_path / "hopper.safetensors").exists()
 
 
+# ---- the pen
+
+
+def pen_episodes(count, steps=40):
+    """Episodes of a linear policy of the observation, with a little noise."""
+    rng = np.random.default_rng(3)
+    mix = rng.normal(size=(45, 24)).astype("f4") / 20
+    for _ in range(count):
+        obs = rng.normal(1.0, 2.0, size=(steps + 1, 45)).astype("f4")
+        act = np.tanh(obs[:-1] @ mix + 0.05 * rng.normal(size=(steps, 24))).astype("f4")
+        yield online.Episode(obs, act, np.zeros(steps, "f4"), np.zeros(steps, bool),
+                             np.arange(steps) == steps - 1, None)  # fmt: skip
+
+
+def test_a_clone_acts_as_bc_on_normalised_states():
+    demos = list(pen_episodes(10))
+    state = online.clone(demos, updates=1500)
+    actor = behaviour.actor_like(state)
+    obs = torch.from_numpy(np.concatenate([e.observations[:-1] for e in demos]))[None]
+    act = torch.from_numpy(np.concatenate([e.actions for e in demos]))[None]
+    mean, log_std = actor.moments(obs)
+    missed = (mean.tanh() - act).square().mean(1).sqrt()
+    assert missed.max() < 0.2 < act.std()  # it has learnt them, on raw states
+    # Its noise is what it misses, the same at every state; no actor's is below e^-5.
+    expected = missed.log().clamp(min=-5)[:, None].expand_as(log_std)
+    torch.testing.assert_close(log_std, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_demonstrate(tmp_path, monkeypatch):
+    recipe = dataclasses.replace(
+        TINY, env_id="AdroitHandPen-v1", steps=80, max_episode_steps=10, reward_scale=0.1
+    )
+    run, target = tmp_path / "run", tmp_path / "pen.safetensors"
+    train_online(recipe, run)
+    assert curve(run)["recipe"]["max_episode_steps"] == 10
+    # Rewards are kept scaled; the pen's, within 5 of its dropping, are not so small.
+    assert load_file(run / "checkpoint.safetensors")["replay"][:, 69].abs().median() < 1
+    monkeypatch.setattr(online, "PEN_STEPS", 8)
+    whole, cloned = online.sampled_returns, online.clone
+    monkeypatch.setattr(online, "sampled_returns", lambda a, e, seeds, h: whole(a, e, seeds[:4], h))
+    monkeypatch.setattr(online, "clone", lambda demos: cloned(demos, updates=20))
+    with pytest.raises(ValueError, match="no snapshot scores between 900 and 901"):
+        online.demonstrate(run, target, (900, 901))
+    assert not target.exists()
+    chosen = online.demonstrate(run, target, (-100, 100))
+    assert chosen["demonstrator"]["step"] == 40  # the first trained one that fits
+    monkeypatch.setattr(behaviour, "POLICIES", tmp_path)
+    behaviour.about.cache_clear()
+    try:
+        demos = behaviour.load("pen", "demos", root=tmp_path / "cache")
+        assert len(demos) == 25 * 8 and demos.max_episode_steps == 8
+        assert demos.episode_lengths().tolist() == [8] * 25
+        both = behaviour.load("pen", "cloned", size=500, root=tmp_path / "cache")
+        assert len(both) == 500
+        np.testing.assert_array_equal(both.act[:200], demos.act)  # copied once and a quarter
+        np.testing.assert_array_equal(both.act[200:250], demos.act[:50])
+        assert not np.isin(both.act[250:, 0], demos.act[:, 0]).any()
+        with pytest.raises(ValueError, match="pen-demos: size is 201; it has 25 episodes, 200 tr"):
+            behaviour.load("pen", "demos", size=201)
+    finally:
+        behaviour.about.cache_clear()
+
+
+def test_measure_notes_what_whole_datasets_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(behaviour, "default_size", lambda environment, quality: 150)
+    target = tmp_path / "measured.json"
+    target.write_text('{"elsewhere-medium": {"score": 1.0}}')
+    found = online.measure(["hopper"], target)
+    assert json.loads(target.read_text()) == found and list(found) == sorted(found)
+    assert found.keys() - {f"hopper-{q}" for q in behaviour.LOCOMOTION} == {"elsewhere-medium"}
+    data = behaviour.load("hopper", "medium", root=tmp_path)
+    noted = found["hopper-medium"]
+    assert (noted["episodes"], noted["transitions"]) == (len(data.episode_returns()), 150)
+    assert noted["return"] == pytest.approx(data.episode_returns().mean())
+    assert noted["score"] == pytest.approx(normalised_score("hopper", noted["return"]))
+
+
 def test_measured_returns_repeat(run):
     assert Snapshots(run).measure(40) == Snapshots(run).measure(40)
 
@@ -149,5 +226,5 @@ def test_measured_returns_repeat(run):
 def test_help_of_the_module():
     call = [sys.executable, "-m", "rdlib.online", "train", "--help"]
     shown = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True).stdout
-    for name in ("--env_id", "--seed", "--steps", "--snapshot_every", "--layer_norm", "--out"):
+    for name in ("--env_id", "--seed", "--steps", "--snapshot_every", "--layer_norm", "--gamma", "--out"):
         assert name in shown
