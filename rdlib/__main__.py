@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pandas as pd
 
-from rdlib import algos, bench
+from rdlib import algos, bench, matmul
 from rdlib.checkpoint import CheckpointError
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -22,9 +22,9 @@ from rdlib.plan import TrainConfig, assignments, find_device
 from rdlib.policy import load_policy
 from rdlib.results import RecordError, as_row, load_records
 from rdlib.simulate import SimulationError
-from rdlib.train import train
+from rdlib.train import DeviceError, train
 
-ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError)
+ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError, DeviceError)
 
 
 def integers(text: str) -> tuple[int, ...]:
@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--env", default="", help="gymnasium id to evaluate on, if the data does not say")
     p.add_argument("--device", default=default.device, help="auto, cpu, cuda, cuda:N")
     p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
+    p.add_argument("--precision", default=default.precision,
+                   help=f"of matrix products: {', '.join(matmul.PRECISIONS)}")  # fmt: skip
     p.add_argument("--out", default="", help="folder; default runs/ALGO/DATASET")
     p.set_defaults(call=_train)
 

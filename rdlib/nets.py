@@ -136,11 +136,15 @@ class MLP(nn.Module):
             x = self.activation(norm(layer(x)))
             if keep is not None:
                 x = x * keep[i]
-        return x
+        return x.to(self.head.weight.dtype)  # whatever precision the products had
 
     def forward(self, x: Tensor, keep: Sequence[Tensor] | None = None) -> Tensor:
         """(*lead, B, n_in) -> (*lead, B, n_out)."""
-        return self.head(self.features(x, keep))
+        return self.output(self.features(x, keep))
+
+    def output(self, features: Tensor) -> Tensor:
+        """The head on features: (*lead, B, H) -> (*lead, B, n_out)."""
+        return self.head(features).to(features.dtype)
 
 
 def mish(x: Tensor) -> Tensor:
@@ -180,7 +184,7 @@ class Critic(nn.Module):
     def forward(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         """(A,B,O), (A,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
         features = self.features(obs, act)
-        return self.net.head(features)[..., 0], features
+        return self.net.output(features)[..., 0], features
 
     def first(self, obs: Tensor, act: Tensor) -> Tensor:
         """Q-values of each agent's first critic, without computing the others': (A,B)."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rdlib import algos, simulate
+from rdlib import algos, matmul, simulate
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
@@ -44,6 +44,7 @@ class TrainConfig:
     env: str = ""  # gymnasium id to evaluate on, where the dataset does not say
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
     dtype: str = "float32"
+    precision: str = "auto"  # of matrix products: "float32", "tf32", "bf16"; "auto": see rdlib.matmul
     out: str = ""  # folder of records and checkpoint; "": runs/<algo>/<dataset>
 
     def __post_init__(self):
@@ -66,6 +67,11 @@ class TrainConfig:
             raise ConfigError(f"scale = {self.scale!r}, expected one of {', '.join(SCALES)}")
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype = {self.dtype!r}, expected one of {', '.join(DTYPES)}")
+        if self.precision not in matmul.PRECISIONS:
+            known = ", ".join(matmul.PRECISIONS)
+            raise ConfigError(f"precision = {self.precision!r}, expected one of {known}")
+        if self.precision in ("tf32", "bf16") and self.dtype == "float64":
+            raise ConfigError(f"precision = {self.precision!r} rounds float32; dtype is 'float64'")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds = {self.seeds}, expected at least one, each once")
         if any(type(s) is not int or not 0 <= s < 2**63 for s in self.seeds):
@@ -140,6 +146,8 @@ def make_plan(asked: TrainConfig) -> Plan:
     """Check and complete `asked`, loading its datasets. Raises ConfigError or DataError."""
     recipe = algos.find(asked.algo)
     device = find_device(asked.device)
+    if asked.precision == "tf32" and device.type != "cuda":
+        raise ConfigError(f"precision = 'tf32' needs a GPU, and the device is {device}")
     scale = asked.scale
     if scale == "auto":
         scale = "paper" if device.type == "cuda" else "quick"

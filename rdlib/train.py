@@ -6,6 +6,7 @@ A killed run resumes from its last checkpoint and ends in the weights and return
 one: random numbers are functions of the step, and a checkpoint holds all else that training changes.
 """
 
+import gc
 import platform
 import signal
 import sys
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdlib import algos, kernel, matmul, memory
+from rdlib import algos, graphs, groups, kernel, matmul, memory
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -33,18 +34,24 @@ from rdlib.data.transitions import Normaliser, reward_units
 from rdlib.engine import Algorithm, Engine
 from rdlib.evaluate import Evaluator
 from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
-from rdlib.policy import describe, policy_note
+from rdlib.policy import describe, load_policy, policy_note
 from rdlib.results import Record, fingerprint, finite, load_record, provenance, save_record
 from rdlib.rng import Streams
 
 UPDATES_PER_CALL = 50
+GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
 DIAGNOSTIC_BATCH = 256  # states of each agent's data that diagnostics are taken on, the same always
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT, CHECKPOINT_SECONDS = "checkpoint.safetensors", 60.0
+
+
+class DeviceError(RuntimeError):
+    """The device failed or is too small; the message says where the run stands."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: what was asked and planned, the records, and the trained agents."""
+    """A finished run: what was asked and planned, the records, and the trained agents (on the CPU where
+    they had to be trained in groups)."""
 
     plan: Plan
     records: list[Record]
@@ -55,11 +62,74 @@ class Run:
 def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
     """Train (or resume, or find finished) the agents that `asked` describes; a plan is trained as it is.
 
-    `progress`: show a bar; None: only on a terminal. Raises ConfigError, DataError, CheckpointError
+    `progress`: show a bar; None: only on a terminal. Agents that do not fit into the device's memory
+    together are trained in groups (rdlib.groups). Raises ConfigError, DataError, CheckpointError
     before anything is written where the request cannot be met; KeyboardInterrupt after saving a
-    checkpoint when interrupted.
+    checkpoint when interrupted; DeviceError where the device fails, the last checkpoint being intact.
     """
     plan = asked if isinstance(asked, Plan) else make_plan(asked)
+    if groups.begun(plan):
+        return _in_groups(plan, progress)
+    try:
+        return _together(plan, progress)
+    except torch.OutOfMemoryError as error:
+        step = _saved_step(plan)
+        if step or len(plan.agents) == 1:
+            raise DeviceError(
+                f"{len(plan.agents)} agent(s) of {plan.asked.algo} do not fit into what is free of the "
+                f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} and "
+                "resumes where there is more"
+            ) from error
+    except RuntimeError as error:
+        if "CUDA error" not in str(error) and "CUDA driver" not in str(error):
+            raise
+        raise DeviceError(
+            f"{plan.device} failed ({_first_line(error)}); {plan.out} stands at update "
+            f"{_saved_step(plan)}, and the same command resumes from there"
+        ) from error
+    gc.collect()  # the trainer that did not fit, which the exception held until here
+    if plan.device.type == "cuda":
+        torch.cuda.empty_cache()
+    tqdm.write(
+        f"{len(plan.agents)} agents of {plan.asked.algo} do not fit into the memory of {plan.device} "
+        "together; they are trained in two groups, one after the other, to the same results"
+    )
+    return _in_groups(plan, progress)
+
+
+def _saved_step(plan: Plan) -> int:
+    path = plan.out / CHECKPOINT
+    return load_checkpoint(path)[1]["step"] if path.exists() else 0
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _in_groups(plan: Plan, progress: bool | None) -> Run:
+    """Train the halves of the batch, or those that are not finished, and put them together."""
+    with folder_lock(plan.out):
+        if (plan.out / CHECKPOINT).exists():
+            _refuse_another_run(plan, load_checkpoint(plan.out / CHECKPOINT)[1])
+        if not _saved_step(plan):  # else killed while cleaning up
+            for half in groups.halves(plan):
+                train(half, progress)
+            groups.join(plan)
+        groups.clean(plan)
+    policy = load_policy(plan.out)
+    return Run(plan, groups.records(plan), policy.algorithm, policy.normaliser)
+
+
+def _refuse_another_run(plan: Plan, note: dict[str, Any]) -> None:
+    if note.get("fingerprint") != plan.fingerprint:
+        what = describe(note["policy"]) if "policy" in note else "of unknown origin"
+        raise CheckpointError(
+            f"{plan.out} holds another run ({what}); choose another out folder, or delete "
+            "this one to start anew"
+        )
+
+
+def _together(plan: Plan, progress: bool | None) -> Run:
     trainer = Trainer(plan)
     try:
         with folder_lock(plan.out):
@@ -98,7 +168,9 @@ class Trainer:
             first.obs_dim, first.act_dim, dtype, plan.steps,
         )  # fmt: skip
         transitions, minibatch = resident(data, self.normaliser, self.algorithm.context)
-        self.engine = Engine(self.algorithm, self.streams, transitions.sizes, minibatch)
+        capture = graphs.capture_for(device)
+        self.engine = Engine(self.algorithm, self.streams, transitions.sizes, minibatch, capture)
+        self.per_call = UPDATES_PER_CALL * (GPU_CALL if device.type == "cuda" else 1)
         rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
         self.diagnostic_batch = transitions.gather(rows[0])
 
@@ -116,7 +188,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where this run's state is kept."""
-        return self.plan.out / "checkpoint.safetensors"
+        return self.plan.out / CHECKPOINT
 
     def run(self, progress: bool | None) -> list[Record]:
         """From wherever the run stands to its records."""
@@ -126,7 +198,7 @@ class Trainer:
                 self.provenance = note["provenance"]  # of the process that trained
                 return self._finished()
         else:
-            self.matmul = matmul.choose(self.plan.device)
+            self.matmul = matmul.ask(self.plan.asked.precision, self.plan.device)
             self._refuse_foreign_folder()
             self._save()
         began, saved = time.monotonic(), time.monotonic()
@@ -142,7 +214,7 @@ class Trainer:
                     bar.set_postfix_str(self._score_now(), refresh=False)
                 if self.step >= self.plan.steps or not self.alive.any():
                     break
-                count = min(UPDATES_PER_CALL, self._next_evaluation() - self.step)
+                count = min(self.per_call, self._next_evaluation() - self.step)
                 self._updates(count)
                 bar.update(count)
                 now = time.monotonic()
@@ -270,12 +342,7 @@ class Trainer:
 
     def _load(self) -> dict[str, Any]:
         tensors, note = load_checkpoint(self.checkpoint, str(self.plan.device))
-        if note.get("fingerprint") != self.plan.fingerprint:
-            what = describe(note["policy"]) if "policy" in note else "of unknown origin"
-            raise CheckpointError(
-                f"{self.plan.out} holds another run ({what}); choose another out folder, or delete "
-                "this one to start anew"
-            )
+        _refuse_another_run(self.plan, note)
         try:
             self.algorithm.load_tensors(tensors)
         except (KeyError, RuntimeError, ValueError) as error:
@@ -286,7 +353,13 @@ class Trainer:
         self.started = note["started"]
         self.sums = {k.removeprefix("sums/"): v for k, v in tensors.items() if k.startswith("sums/")}
         # Another matrix product would round differently: keep the one that the run began with.
-        self.matmul = matmul.use(note["matmul"])
+        self.matmul, asked = note["matmul"], self.plan.asked.precision
+        if asked != "auto" and matmul.ask(asked, self.plan.device) != self.matmul:
+            raise CheckpointError(
+                f"{self.plan.out} was begun with the matrix product {self.matmul!r}, and precision = "
+                f"{asked!r} asks for another; leave precision out to go on with it"
+            )
+        matmul.use(self.matmul)
         return note
 
     def _refuse_foreign_folder(self) -> None:

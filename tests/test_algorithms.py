@@ -6,7 +6,7 @@ import pytest
 import torch
 from synthetic import DATA, DOUBLE, TINY, O, U, agents, fields, one_update, snapshot
 
-from rdlib import algos
+from rdlib import algos, matmul
 from rdlib.checkpoint import load_checkpoint, save_checkpoint
 from rdlib.engine import ConfigError
 from rdlib.rng import Streams
@@ -43,6 +43,21 @@ def test_updates_report_finite_metrics_of_every_agent_and_move_every_weight(name
         assert value.isfinite().all(), key
         # Single biases may sit behind dead units, whole tensors may not stay.
         assert key.startswith("optim") or not torch.equal(value, before[key][0]), key
+
+
+@every
+def test_products_in_bfloat16_leave_weights_and_moments_in_float32(name):
+    rounded, exact = agents(name, dtype=torch.float32), agents(name, dtype=torch.float32)
+    exact.engine.run(0, 6)
+    matmul.use("bf16")
+    metrics = rounded.engine.run(0, 6)
+    assert all(m.isfinite().all() and m.dtype == torch.float32 for m in metrics.values())
+    theirs = snapshot(exact.algorithm)
+    for key, value in snapshot(rounded.algorithm).items():
+        assert value.dtype == torch.float32 and value.isfinite().all(), key
+        if key.startswith("net/"):
+            assert (value - theirs[key]).abs().max() < 0.05, key  # six steps of 3e-4 or 1e-3 each
+    assert any(not torch.equal(v, theirs[k]) for k, v in snapshot(rounded.algorithm).items())
 
 
 @every

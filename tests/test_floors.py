@@ -10,7 +10,7 @@ import rdlib
 
 ROOT = Path(rdlib.__file__).parent
 FLOORS = {
-    4: ("train", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
+    4: ("train", "groups", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
     3: ("algos", "evaluate"),
     2: ("rd", "kernel", "engine", "graphs", "data", "tables", "plots"),
     1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),

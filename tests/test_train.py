@@ -22,6 +22,7 @@ from rdlib import matmul
 from rdlib import train as train_module
 from rdlib.checkpoint import CheckpointError, load_checkpoint
 from rdlib.data import catalog
+from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
 from rdlib.policy import load_policy
 from rdlib.results import Record, load_records
@@ -403,6 +404,32 @@ def test_weights_that_are_not_finite_stop_an_agent_though_its_loss_is(data, tmp_
 # ---- which matrix product
 
 
+def test_a_run_asks_for_a_precision_and_keeps_it(data, tmp_path):
+    run = train(asked(data[0], tmp_path, precision="bf16", steps=4))
+    assert run.records[0].matmul == "bf16"
+    plain = train(asked(data[0], tmp_path / "plain", precision="float32", steps=4))
+    assert plain.records[0].matmul == "default"
+    assert plain.records[0].config_hash == run.records[0].config_hash  # how, not what
+    assert plain.records[0].evaluations != run.records[0].evaluations
+    with pytest.raises(CheckpointError, match="begun with.*'bf16'.*'float32' asks for another"):
+        train(asked(data[0], tmp_path, precision="float32", steps=4))
+    assert train(asked(data[0], tmp_path, steps=4)).records == run.records
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"precision": "fp8"}, "precision = 'fp8'.*auto, float32, tf32, bf16"),
+        ({"precision": "tf32"}, "'tf32' needs a GPU"),
+        ({"precision": "bf16", "dtype": "float64"}, "rounds float32; dtype is 'float64'"),
+    ],
+)
+def test_a_precision_that_cannot_be_is_refused(data, tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message):
+        train(asked(data[0], tmp_path / "none", **more))
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_chosen_matrix_product_is_accurate(monkeypatch):
     monkeypatch.undo()  # the real choice, not the tests' own
     try:
@@ -410,7 +437,7 @@ def test_the_chosen_matrix_product_is_accurate(monkeypatch):
         assert matmul.rate_and_error(1)[1] < matmul.TOLERANCE
         monkeypatch.setattr(matmul, "rate_and_error", lambda: (1.0, 1e-3))
         assert matmul.choose(torch.device("cpu")) == "default"  # quick or not, it must be accurate
-        with pytest.raises(ValueError, match="bf16.*default, onednn, tf32"):
-            matmul.use("bf16")
+        with pytest.raises(ValueError, match="fp8.*default, onednn, tf32, bf16"):
+            matmul.use("fp8")
     finally:
         matmul.use("default")

@@ -149,7 +149,7 @@ class EDAC(Algorithm):
         obs, act = (x[:, None].expand(-1, c.n_critics, -1, -1) for x in (batch.obs, batch.act))
         act.requires_grad_()  # (A,E,B,U): one for each g_i
         features = self.critic.net.features(torch.cat([obs, act], -1))  # (A,E,B,H)
-        q = self.critic.net.head(features)[..., 0]  # (A,E,B)
+        q = self.critic.net.output(features)[..., 0]  # (A,E,B)
         critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
         metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
         if any(c.eta for c in self.configs):
