@@ -131,8 +131,11 @@ def test_rewards_are_scaled_and_shifted_per_agent_and_nothing_else_is():
 def test_actions_out_of_limits_are_refused_by_name():
     act = np.zeros((200, U))
     act[17, 1] = -1.5
-    with pytest.raises(DataError, match="made-up-0.*1.5"):
+    message = r"made-up-0: 'act' row 17 holds -1\.5 in dimension 1; .*limits there are -1 and 1 \(1 such"
+    with pytest.raises(DataError, match=message):
         made(data=(dataset(act=act),))
+    box = np.array([-1, -2], "f4"), np.array([1, 2], "f4")
+    made(data=(dataset(act=act),), box=box)  # an environment with wider limits takes it
     act[17, 1] = 1.0005  # rounding of a file is not
     made(data=(dataset(act=act),))
 

@@ -34,6 +34,7 @@ from rdlib.data.dataset import (
     cache_root,
     check_actions,
     disk_error,
+    one_line,
     same_length,
 )
 
@@ -167,7 +168,7 @@ def read_hdf5(
         raise DataError(f"{where}: no permission to read it ({error.strerror})") from error
     except Exception as error:  # OSError, RuntimeError, KeyError, TypeError ... by kind of damage
         raise DataError(
-            f"{where}: not a readable HDF5 file, or a truncated one ({error})"
+            f"{where}: not a readable HDF5 file, or a truncated one ({one_line(error)})"
         ) from error
     same_length(where, observations=obs, actions=act, rewards=rew, terminals=terminal)
     if parsed is not None:
@@ -404,7 +405,7 @@ def _check_fetched(url: str, part: Path, sha256: str | None) -> str:
                 with h5py.File(part, "r") as file:
                     list(file)
             except (OSError, RuntimeError) as error:
-                problem = f"it cannot be opened as HDF5 ({error})"
+                problem = f"it cannot be opened as HDF5 ({one_line(error)})"
     part.with_name(part.name + ".etag").unlink(missing_ok=True)
     if problem is not None:
         part.unlink(missing_ok=True)

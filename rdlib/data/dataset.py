@@ -34,6 +34,11 @@ def cache_root() -> Path:
     return Path(os.environ.get("RDLIB_CACHE") or "~/.cache/rdlib").expanduser()
 
 
+def one_line(error: BaseException) -> str:
+    """The message of `error`, which HDF5 and others break into lines, as one."""
+    return " ".join(str(error).split())
+
+
 def disk_error(doing: str, folder: Path, error: OSError) -> DataError:
     """The DataError for a disk that is full or may not be written to while `doing` something."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -93,7 +98,9 @@ def _numbers(array: Any, where: str, key: str, want: str) -> NDArray[Any]:
     try:
         raw = np.asarray(array)
     except Exception as error:  # rows of unequal length, a tensor on another device ...
-        raise DataError(f"{where}: {key!r} is not an array ({error}); it must hold {want}") from error
+        raise DataError(
+            f"{where}: {key!r} is not an array ({one_line(error)}); it must hold {want}"
+        ) from error
     if raw.dtype.kind not in "fiub":
         raise DataError(f"{where}: {key!r} holds {str(raw.dtype)[:80]} values; it must hold {want}")
     return raw
@@ -268,7 +275,8 @@ def _check_labels(where: str, name: Any, env_id: Any, max_episode_steps: Any, no
         (
             "max_episode_steps",
             limit,
-            limit is None or (type(limit) is int and limit > 0),
+            limit is None
+            or (isinstance(limit, int | np.integer) and limit is not True and limit > 0),
             "a whole number from 1, or None",
         ),
         ("notes", notes, notes is None or isinstance(notes, Mapping), "a mapping of text to text"),

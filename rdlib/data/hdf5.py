@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError
+from rdlib.data.dataset import DataError, one_line
 
 NUMBERS = "fiub"  # kinds of NumPy types that are read
 
@@ -37,10 +37,10 @@ def read_array(group: Any, key: str, where: str, *, as_is: bool = False) -> NDAr
     except DataError:
         raise
     except MemoryError as error:
-        raise DataError(f"{where}: {key!r} is larger than memory ({error})") from error
+        raise DataError(f"{where}: {key!r} is larger than memory ({one_line(error)})") from error
     except Exception as error:  # OSError, RuntimeError, TypeError ... by kind of damage
         raise DataError(
-            f"{where}: {key!r} is not readable ({type(error).__name__}: {error})"
+            f"{where}: {key!r} is not readable ({type(error).__name__}: {one_line(error)})"
         ) from error
 
 
@@ -70,7 +70,9 @@ def _node(group: Any, key: str, where: str) -> Any:
             "(observations of several parts, as goal-conditioned environments have, are not supported)"
         )
     if node.is_virtual or node.external:
-        raise DataError(f"{where}: {key!r} keeps its values in other files; they must be in this one")
+        raise DataError(
+            f"{where}: {key!r} keeps its values in other files; they must be in this one"
+        )
     if node.dtype.kind not in NUMBERS:  # before reading: strings and objects can be costly
         raise DataError(f"{where}: {key!r} holds {_brief(node.dtype)} values; it must hold numbers")
     if not _written(node):

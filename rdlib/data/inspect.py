@@ -175,7 +175,9 @@ def show(report: Report, as_json: bool = False) -> None:
     line = f"returns {ret.mean:.1f} ± {ret.std:.1f}, from {ret.min:.1f} to {ret.max:.1f}"
     print(line if r.score is None else f"{line}; mean score {r.score:.1f}")
     print(f"ends: {r.terminals:,} terminal, {r.timeouts:,} by a time limit or a cut")
-    print(f"duplicate transitions {r.duplicates:,}; constant columns {', '.join(r.constant) or 'none'}")
+    print(
+        f"duplicate transitions {r.duplicates:,}; constant columns {', '.join(r.constant) or 'none'}"
+    )
     if r.saturated is not None:
         print(f"action components at their limit {r.saturated:.1%}")
     print("not finite: none")  # or the data would not have been read
@@ -211,7 +213,9 @@ def duplicates(d: Dataset) -> int:
     for array in arrays:
         equal &= (array[order[later]] == array[order[heads[later]]]).all(axis=1)
     found = int(equal.sum())
-    for head in np.unique(heads[later[~equal]]).tolist():  # different rows of one hash: next to never
+    for head in np.unique(
+        heads[later[~equal]]
+    ).tolist():  # different rows of one hash: next to never
         group = order[head : head + int(np.searchsorted(ordered[head:], ordered[head], "right"))]
         rows = np.concatenate([array[group].astype(np.float32) for array in arrays], axis=1) + 0.0
         found += len(group) - len(np.unique(rows, axis=0)) - int(equal[heads[later] == head].sum())
@@ -221,7 +225,9 @@ def duplicates(d: Dataset) -> int:
 def _hashes(arrays: list[NDArray[Any]]) -> NDArray[np.uint64]:
     """One number per row of `arrays` laid side by side: bits of the values times fixed odd numbers, summed
     modulo 2^64."""
-    factors = np.random.default_rng(0).integers(0, 2**64, sum(a.shape[1] for a in arrays), np.uint64)
+    factors = np.random.default_rng(0).integers(
+        0, 2**64, sum(a.shape[1] for a in arrays), np.uint64
+    )
     factors |= np.uint64(1)
     hashes = np.zeros(len(arrays[0]), dtype=np.uint64)
     for start in range(0, len(hashes), CHUNK):

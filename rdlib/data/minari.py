@@ -33,6 +33,7 @@ from rdlib.data.dataset import (
     as_float32,
     check_actions,
     disk_error,
+    one_line,
     same_length,
     sha256_of,
 )
@@ -87,9 +88,12 @@ def read_minari(
         _download(dataset_id, base)
     where = f"Minari dataset {dataset_id}"
     metadata = _metadata(folder)
-    key = _flat_key(folder / "data" / MAIN_FILE)
+    count = _episode_count(metadata, folder)
+    key = _flat_key(folder / "data" / MAIN_FILE) if _is_hdf5(metadata) else None
     kept = _load_flat(folder, key) if cache else None
-    arrays = _read_episodes(folder, metadata, where) if kept is None else kept
+    if kept is not None and len(kept["lengths"]) != count:
+        kept = None  # the reading below says what is wrong
+    arrays = _read_episodes(folder, metadata, count, where) if kept is None else kept
     for space, part in (("observation_space", "observations"), ("action_space", "actions")):
         _check_space(metadata, space, arrays[part], part, folder)
     env_id, max_episode_steps = _environment_of(metadata, folder)
@@ -246,7 +250,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
         if not isinstance(metadata, dict):
             raise ValueError("not a JSON object")
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not readable ({error})") from error
+        raise DataError(f"{file}: not readable ({one_line(error)})") from error
     return metadata
 
 
@@ -261,7 +265,7 @@ def _parsed(metadata: Mapping[str, Any], key: str, folder: Path) -> dict[str, An
             raise ValueError("not a JSON object")
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({error}); it must be a JSON "
+            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({one_line(error)}); it must be a JSON "
             "object written as text"
         ) from error
     return found
@@ -274,7 +278,9 @@ def _environment_of(metadata: Mapping[str, Any], folder: Path) -> tuple[str | No
     file = folder / "data" / "metadata.json"
     # `module:Name-v0` would have gymnasium import that module.
     if env_id is not None and not (isinstance(env_id, str) and re.fullmatch(r"[\w./-]+", env_id)):
-        raise DataError(f"{file}: 'env_spec' has the id {env_id!r:.80}; it must be one like Hopper-v5")
+        raise DataError(
+            f"{file}: 'env_spec' has the id {env_id!r:.80}; it must be one like Hopper-v5"
+        )
     if limit is not None and not (type(limit) is int and limit > 0):
         raise DataError(
             f"{file}: 'env_spec' has max_episode_steps = {limit!r:.80}; it must be a whole number from 1"
@@ -317,19 +323,28 @@ def _notes(metadata: Mapping[str, Any], dataset_id: str) -> dict[str, str]:
     return known
 
 
-def _read_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Arrays:
-    """All episodes of a local dataset."""
-    data_format = metadata.get("data_format", "hdf5")
-    file = folder / "data" / "metadata.json"
-    count = metadata.get("total_episodes")
+def _episode_count(metadata: Mapping[str, Any], folder: Path) -> int:
+    """How many episodes the metadata promise, in a format that can be read."""
+    file, count = folder / "data" / "metadata.json", metadata.get("total_episodes")
     if type(count) is not int or count < 0:
         raise DataError(f"{file}: 'total_episodes' is {count!r:.80}; it must be a whole number")
-    if data_format == "hdf5":
+    if not _is_hdf5(metadata) and metadata["data_format"] != "arrow":
+        raise DataError(
+            f"{file}: 'data_format' is {metadata['data_format']!r:.80}; it must be hdf5 or arrow"
+        )
+    return count
+
+
+def _is_hdf5(metadata: Mapping[str, Any]) -> bool:
+    return metadata.get("data_format", "hdf5") == "hdf5"
+
+
+def _read_episodes(folder: Path, metadata: Mapping[str, Any], count: int, where: str) -> Arrays:
+    """All episodes of a local dataset."""
+    if _is_hdf5(metadata):
         episodes = _hdf5_episodes(folder / "data" / MAIN_FILE, count, where)
-    elif data_format == "arrow":
-        episodes = _arrow_episodes(folder, metadata, where)
     else:
-        raise DataError(f"{file}: 'data_format' is {data_format!r:.80}; it must be hdf5 or arrow")
+        episodes = _arrow_episodes(folder, metadata, where)
     parts = []
     try:
         for number, episode in enumerate(episodes):
@@ -338,7 +353,7 @@ def _read_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Arr
         raise
     except Exception as error:  # whatever Minari or the storage below it raises on damaged files
         raise DataError(
-            f"{where} in {folder} is not readable ({type(error).__name__}: {error}); "
+            f"{where} in {folder} is not readable ({type(error).__name__}: {one_line(error)}); "
             "delete that folder to fetch it again"
         ) from error
     return _join(parts, where)
@@ -349,6 +364,8 @@ def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
     file leads it to."""
     import h5py
 
+    if not file.is_file():  # to open a pipe would never return
+        raise DataError(f"{where}: {file} is not a file; delete its folder to fetch it again")
     with h5py.File(file, "r") as main:
         found = sum(re.fullmatch(r"episode_\d+", key) is not None for key in main)
         if found != count:
@@ -359,7 +376,9 @@ def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
             at = f"{where}, episode {number}"
             group = hdf5.own(main, f"episode_{number}", where)
             if not isinstance(group, h5py.Group):
-                raise DataError(f"{where}: 'episode_{number}' is not a group; it must hold one episode")
+                raise DataError(
+                    f"{where}: 'episode_{number}' is not a group; it must hold one episode"
+                )
             yield Episode(
                 hdf5.read_array(group, "observations", at),
                 hdf5.read_array(group, "actions", at),
