@@ -231,6 +231,43 @@ def test_dictionary_observations_are_refused(tmp_path, monkeypatch):
         read_minari("goal/reach-v0")
 
 
+@pytest.mark.parametrize("data_format", ["arrow", "parquet"])
+def test_minari_s_other_formats_are_read_too(tmp_path, monkeypatch, data_format):
+    pytest.importorskip("pyarrow", reason="NOT TESTED: these need pyarrow, which rdlib does not")
+    import gymnasium
+    import minari as farama
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    rng = np.random.default_rng(0)
+    obs = rng.uniform(-1, 1, (4, 2)).astype("f4")
+    act = rng.uniform(-1, 1, (3, 2)).astype("f4")
+    buffer = farama.data_collector.EpisodeBuffer(
+        observations=obs,
+        actions=act,
+        rewards=[1.0, 2.0, 3.0],
+        terminations=[False, False, True],
+        truncations=[False] * 3,
+    )
+    with pytest.warns(UserWarning):
+        farama.create_dataset_from_buffers(
+            "other/reach-v0",
+            [buffer],
+            observation_space=box,
+            action_space=box,
+            data_format=data_format,
+        )
+    got = read_minari("other/reach-v0")
+    np.testing.assert_array_equal(got.obs, obs[:-1])
+    np.testing.assert_array_equal(got.next_obs, obs[1:])
+    np.testing.assert_array_equal(got.act, act)
+    assert got.rew.tolist() == [1, 2, 3] and got.terminal.tolist() == [False, False, True]
+    assert not (tmp_path / "other/reach-v0" / minari.FLAT_FILE).exists()
+    monkeypatch.setitem(sys.modules, "minari.dataset._storages.arrow_storage", None)
+    with pytest.raises(DataError, match=r"reach-v0 needs pyarrow: pip install 'minari\[arrow\]'"):
+        read_minari("other/reach-v0")
+
+
 def test_damaged_and_absent_datasets(tmp_path):
     folder = write(tmp_path, episodes([5, 6]))
     main = folder / "data" / minari.MAIN_FILE

@@ -265,8 +265,8 @@ def _parsed(metadata: Mapping[str, Any], key: str, folder: Path) -> dict[str, An
             raise ValueError("not a JSON object")
     except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({one_line(error)}); it must be a JSON "
-            "object written as text"
+            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({one_line(error)}); "
+            "it must be a JSON object written as text"
         ) from error
     return found
 
@@ -328,9 +328,9 @@ def _episode_count(metadata: Mapping[str, Any], folder: Path) -> int:
     file, count = folder / "data" / "metadata.json", metadata.get("total_episodes")
     if type(count) is not int or count < 0:
         raise DataError(f"{file}: 'total_episodes' is {count!r:.80}; it must be a whole number")
-    if not _is_hdf5(metadata) and metadata["data_format"] != "arrow":
+    if not _is_hdf5(metadata) and metadata["data_format"] not in ("arrow", "parquet"):
         raise DataError(
-            f"{file}: 'data_format' is {metadata['data_format']!r:.80}; it must be hdf5 or arrow"
+            f"{file}: 'data_format' is {metadata['data_format']!r:.80}; it must be hdf5, arrow or parquet"
         )
     return count
 
@@ -389,13 +389,16 @@ def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
 
 
 def _arrow_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Iterator[Any]:
-    """Minari's other layout, through its API."""
+    """Minari's other layouts, Arrow and Parquet, through its API."""
     import minari  # type: ignore[import-untyped]
 
     for space in ("observation_space", "action_space"):
         if not _parsed(metadata, space, folder):  # Minari would build the environment that is named
             raise DataError(f"{where}: {space!r} is missing in metadata.json")
-    yield from minari.MinariDataset(folder / "data").iterate_episodes()
+    try:
+        yield from minari.MinariDataset(folder / "data").iterate_episodes()
+    except ImportError as error:
+        raise DataError(f"{where} needs pyarrow: pip install 'minari[arrow]'") from error
 
 
 def _download(dataset_id: str, base: Path) -> None:
