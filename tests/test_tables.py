@@ -1,0 +1,385 @@
+"""The paper's numbers as data, and ours joined with them: exact, or refused by the cell's name."""
+
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_results
+
+from rdlib import stats, tables
+from rdlib.algos import cells as settings
+from rdlib.results import RecordError, load_records, save_record
+from rdlib.tables import TOTALS, TableError
+
+RESULTS = Path(__file__).parent.parent / "book" / "results"
+PAPER = tables.read_paper(RESULTS / "paper.csv")
+CORL = tables.read_corl(RESULTS / "corl.csv")
+REFERENCE = [-20.272305, 3234.3]
+
+
+def record(algo="td3n", dataset="hopper-medium", seed=0, score=50.0, **more):
+    """A record at the paper's scale whose last-iterate score is `score`."""
+    raw = REFERENCE[0] + score * (REFERENCE[1] - REFERENCE[0]) / 100
+    values = {
+        "algo": algo, "dataset": dataset, "dataset_source": "bundled", "dataset_digest": f"of {dataset}",
+        "seed": seed, "scale": "paper", "reference": REFERENCE, "config": {}, "last_k": 1,
+        "config_hash": f"{algo} {seed} {more}", "plugin": None, "versions": {"mujoco": "3.4.0"},
+        "evaluations": [test_results.evaluation(0, raw + 100), test_results.evaluation(400, raw)],
+    }  # fmt: skip
+    return dataclasses.replace(test_results.RECORD, **{**values, **more})
+
+
+def runs(algo, scores, dataset="hopper-medium", **more):
+    return [record(algo, dataset, seed, score, **more) for seed, score in enumerate(scores)]
+
+
+def printed(table, algo, dataset):
+    [found] = [p for p in PAPER if (p.table, p.algo, p.dataset) == (table, algo, dataset)]
+    return found
+
+
+def cell(cells, algo, dataset):
+    [found] = [c for c in cells if (c.printed.algo, c.printed.dataset) == (algo, dataset)]
+    return found
+
+
+# The paper's numbers -------------------------------------------------------------------------
+
+
+def test_every_cell_of_the_tables_has_its_number_and_settings():
+    ours = {(c.table, c.algo, c.dataset) for c in settings.cells()}
+    theirs = [(p.table, p.algo, p.dataset) for p in PAPER if p.dataset not in TOTALS]
+    assert set(theirs) == ours and len(theirs) == len(ours) == 72 + 153
+    assert len(PAPER) == 72 + 153 + 3 * 9
+    assert all((p.std is not None) == (p.table == 1) for p in PAPER)
+
+
+def test_totals_of_table_2_add_up_as_printed():
+    algos = dict.fromkeys(p.algo for p in PAPER if p.table == 2)
+    for algo in algos:
+        for row, parts in TOTALS.items():
+            mean = sum(
+                p.mean for p in PAPER
+                if p.table == 2 and p.algo == algo and p.dataset.startswith(parts)
+            )  # fmt: skip
+            assert mean == pytest.approx(printed(2, algo, row).mean, abs=0.05), (algo, row)
+
+
+@pytest.mark.parametrize(
+    "algo, plain, with_rd, std, std_rd",
+    [
+        ("td3n", 78.30, 94.66, 20.08, 1.33), ("sacn", 78.03, 93.72, 10.17, 1.32),
+        ("td3bc", 76.12, 78.14, 5.14, 2.48), ("cql", 76.59, 84.46, 5.62, 3.47),
+    ],
+)  # fmt: skip
+def test_means_of_table_1(algo, plain, with_rd, std, std_rd):
+    for name, mean, deviation in ((algo, plain, std), (f"{algo}_rd", with_rd, std_rd)):
+        column = [p for p in PAPER if p.table == 1 and p.algo == name]
+        assert len(column) == 9
+        assert np.mean([p.mean for p in column]) == pytest.approx(mean, abs=0.006)
+        assert np.mean([p.std for p in column]) == pytest.approx(deviation, abs=0.006)
+
+
+def test_gains_of_table_1():
+    def gain(algo, *datasets):
+        return sum(printed(1, f"{algo}_rd", d).mean - printed(1, algo, d).mean for d in datasets)
+
+    nine = [p.dataset for p in PAPER if p.table == 1 and p.algo == "cql"]
+    assert gain("td3n", *nine) == pytest.approx(147.2)
+    assert gain("sacn", *nine) == pytest.approx(141.2)
+    rescued = ("hopper-medium", "walker2d-medium")
+    assert gain("td3n", *rescued, "walker2d-medium-expert") == pytest.approx(117.0)
+    assert gain("sacn", *rescued) == pytest.approx(125.2)
+
+
+def test_the_paper_s_bold_follows_the_rule_but_for_one_tie():
+    exceptions = []
+    for p in PAPER:
+        rivals = [
+            q.mean for q in PAPER
+            if q.table == p.table and q.dataset == p.dataset
+            and (q.algo == p.algo.removesuffix("_rd") if p.table == 1 else not q.algo.endswith("_rd"))
+        ]  # fmt: skip
+        if p.bold != (p.algo.endswith("_rd") and p.mean >= max(rivals)):
+            exceptions.append((p.table, p.algo, p.dataset))
+    assert exceptions == [(1, "td3bc_rd", "halfcheetah-medium-replay")]  # 44.6 against 44.6
+
+
+def test_both_tables_print_the_same_where_they_overlap():
+    for p in PAPER:
+        if p.table == 2 and p.algo in ("td3n_rd", "sacn_rd", "td3bc", "cql"):
+            for q in PAPER:
+                if q.table == 1 and (q.algo, q.dataset) == (p.algo, p.dataset):
+                    assert q.mean == p.mean
+
+
+def test_corl_s_numbers_are_whole_and_the_best_is_no_less_than_the_last():
+    assert len(CORL) == 7 * 11 and CORL["sacn_min", "hopper-medium"] == (40.82, 101.79)
+    assert all(last <= best for last, best in CORL.values())
+    assert {d for _, d in CORL} < {p.dataset for p in PAPER}
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("table,algo\n1,td3n\n", "line 2.*expected the columns"),
+        ("table,algo,dataset,mean,std,bold\n1,td3n,a,x,,0\n", "line 2: mean = 'x'"),
+        ("table,algo,dataset,mean,std,bold\n1,td3n,a,1.0,,0\n1,td3n,b,,,0\n", "line 3: mean = ''"),
+        ("table,algo,dataset,mean,std,bold\n1,td3n,a,1.0\n", "line 2.*expected the columns"),
+    ],
+)
+def test_a_file_of_numbers_is_read_strictly(tmp_path, content, message):
+    (tmp_path / "paper.csv").write_text(content)
+    with pytest.raises(TableError, match=message):
+        tables.read_paper(tmp_path / "paper.csv")
+    with pytest.raises(TableError, match=r"absent.csv: .*clone of the repository"):
+        tables.read_paper(tmp_path / "absent.csv")
+
+
+# Ours ----------------------------------------------------------------------------------------
+
+
+def test_a_cell_is_over_seeds_last_iterate_with_the_best_beside():
+    [mine] = tables.collect(runs("td3n", [30.0, 60.0, 90.0])).values()
+    assert mine.last == pytest.approx((30.0, 60.0, 90.0)) and mine.seeds == (0, 1, 2)
+    assert mine.mean == pytest.approx(60.0)
+    assert np.mean(mine.best) == pytest.approx(60 + 100 * 100 / (REFERENCE[1] - REFERENCE[0]))
+    assert tables.spread(mine.last) == "60.0 ± 24.5" and tables.spread([3.0]) == "3.0"
+
+
+def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
+    records = [*runs("td3n", [90.0, 90.0]), record(seed=2, score=100.0, status="diverged")]
+    ours = tables.collect(records)
+    [mine] = ours.values()
+    assert mine.last == pytest.approx((90.0, 90.0, 0.0)) and mine.diverged == 1
+    assert mine.best[2] > 100
+    text = tables.markdown(tables.join(1, PAPER, ours))
+    assert "60.0 ± 42.4 (1 of 3 diverged)" in text
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"scale": "quick"}, r"different scales: paper; quick"),
+        ({"dataset_digest": "another"}, "different datasets"),
+        (
+            {"dataset": "d4rl/hopper-medium-v2", "dataset_source": "d4rl"},
+            "different datasets.*d4rl",
+        ),
+        ({"config": {"beta": 2.0}}, "different configurations"),
+        ({"plugin": {"weight": 1.0}}, "different configurations"),
+        ({"steps": 100, "stopped_at": 100}, r"different lengths \(updates\): 100; 400"),
+        ({"last_k": 2}, "different evaluations"),
+        ({"versions": {"mujoco": "3.5.0"}}, "different MuJoCo versions: 3.4.0; 3.5.0"),
+        ({"seed": 1}, "seed 1 is there 2 times"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_averaged_is_refused_by_the_cell_s_name(change, message):
+    records = [*runs("td3n", [1.0, 2.0]), record(**{"seed": 2, **change})]
+    with pytest.raises(TableError, match=f"^td3n on hopper-medium: .*{message}"):
+        tables.collect(records)
+
+
+def test_seeds_are_those_fixed_in_advance_unless_any_are_allowed():
+    records = runs("td3n", [1.0, 2.0])
+    assert tables.collect(records, seeds=(0, 1))
+    with pytest.raises(TableError, match=r"td3n on hopper-medium: seeds \[2, 3\] are missing"):
+        tables.collect(records, seeds=range(4))
+    with pytest.raises(TableError, match=r"seeds \[1\] are not among"):
+        tables.collect(records, seeds=(0,))
+    with pytest.raises(TableError, match="raw returns"):
+        tables.collect([record(reference=None)])
+
+
+def test_names_of_a_dataset_are_one_row_and_what_stands_in_is_said():
+    bundled = record("bc", "pen-demos")
+    human = record("bc", "D4RL/pen/human-v2", dataset_source="minari")
+    assert tables.collect([bundled])["bc", "pen-human"].note.endswith("no human's")
+    assert tables.collect([human])["bc", "pen-human"].note == ""
+    assert "not D4RL's file" in tables.collect([record()])["td3n", "hopper-medium"].note
+
+
+def test_a_row_is_of_one_dataset():
+    d4rl = runs("td3n_rd", [1.0], "d4rl/hopper-medium-v2", dataset_source="d4rl")
+    ours = tables.collect([*runs("td3n", [1.0]), *d4rl])
+    with pytest.raises(
+        TableError, match=r"Table 1, hopper-medium: .*td3n on hopper-medium \(bundled"
+    ):
+        tables.join(1, PAPER, ours)
+
+
+def test_older_records_are_refused_by_name(tmp_path):
+    path = save_record(record(), tmp_path / "paper")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 0}))
+    with pytest.raises(
+        RecordError, match=rf"{re.escape(str(path))}: schema 0, this version reads 1"
+    ):
+        tables.read_scale(tmp_path, "paper")
+
+
+def test_scales_have_folders_of_their_own(tmp_path):
+    assert tables.read_scale(tmp_path, "paper") == []
+    path = save_record(record(scale="quick"), tmp_path / "paper")
+    with pytest.raises(TableError, match=rf"{re.escape(str(path))}: of scale 'quick', not 'paper'"):
+        tables.read_scale(tmp_path, "paper")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RecordError, match="no records"):
+        tables.read_scale(tmp_path, "other")
+
+
+# Joined --------------------------------------------------------------------------------------
+
+FOUR = [10.0, 20.0, 30.0, 40.0]
+BETTER = [60.0, 70.0, 80.0, 90.0]
+
+
+def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
+    found = tables.collect([*runs("td3n", FOUR), *runs("td3n_rd", BETTER), *runs("sacn_rd", FOUR)])
+    cells = tables.join(1, PAPER, found)
+    rd, plain = cell(cells, "td3n_rd", "hopper-medium"), cell(cells, "td3n", "hopper-medium")
+    assert rd.bold and rd.p == pytest.approx(2 / 70) and not plain.bold and plain.p is None
+    text = tables.markdown(cells)
+    assert "| 41.9 ± 50.5<br>25.0 ± 11.2 | **103.0 ± 0.8**<br>**75.0 ± 11.2**† |" in text
+    assert not cell(
+        cells, "sacn_rd", "hopper-medium"
+    ).bold  # without its base there is nothing to beat
+    few = tables.collect([*runs("td3n", FOUR[:3]), *runs("td3n_rd", BETTER[:3])])
+    assert "**70.0 ± 8.2** |" in tables.markdown(
+        tables.join(1, PAPER, few)
+    )  # three seeds: no dagger
+    worse = tables.collect([*runs("td3n", BETTER), *runs("td3n_rd", FOUR)])
+    assert not any(c.bold for c in tables.join(1, PAPER, worse))
+
+
+def test_bold_in_table_2_needs_every_column_without_rd():
+    others = ["bc", "dt", "td3bc", "cql", "iql", "edac", "diffusion_ql"]
+    records = [r for i, a in enumerate(others) for r in runs(a, [s - i for s in FOUR])]
+    records += [*runs("td3n_rd", BETTER), *runs("sacn_rd", [5.0] * 4)]
+    cells = tables.join(2, PAPER, tables.collect(records))
+    assert [c.printed.algo for c in cells if c.bold] == ["td3n_rd"]
+    fewer = tables.collect([r for r in records if r.algo != "edac"])
+    assert not any(c.bold for c in tables.join(2, PAPER, fewer))
+
+
+def test_quick_runs_stand_beside_never_in_and_are_never_bold():
+    quick = tables.collect(
+        [*runs("td3n", FOUR, scale="quick"), *runs("td3n_rd", BETTER, scale="quick")]
+    )
+    with pytest.raises(TableError, match="td3n on hopper-medium: quick runs do not stand"):
+        tables.join(1, PAPER, quick)
+    cells = tables.join(1, PAPER, {}, quick)
+    assert not any(c.bold for c in cells)
+    text = tables.markdown(cells)
+    assert "| **103.0 ± 0.8**<br>not run<br>quick: 75.0 ± 11.2 (n = 4) |" in text
+    table = tables.frame(cells)
+    assert len(table) == 72 + 2 and set(table[table.status == "run"].scale) == {"quick"}
+    assert table[table.status == "run"].bold.isna().all()
+
+
+def test_totals_add_up_only_what_ran_whole():
+    pen = [r for d in ("pen-human", "pen-cloned") for r in runs("bc", [10.0, 30.0], d)]
+    cells = tables.join(2, PAPER, tables.collect(pen))
+    assert tables.total(cells, "bc", "adroit-total") == pytest.approx(40.0)
+    assert tables.total(cells, "bc", "total") is None
+    assert tables.total(tables.join(2, PAPER, {}), "dt", "adroit-total") is None
+    text = tables.markdown(cells)
+    assert "| adroit total | 64.1<br>40.0 | 141.2<br>not run |" in text
+
+
+def test_what_was_not_run_says_so_with_command_and_cost():
+    commands, hours = {("td3n", "hopper-medium"): "run it"}, {("td3n", "hopper-medium"): 7.5}
+    table = tables.frame(tables.join(1, PAPER, {}, corl=CORL), commands, hours)
+    assert len(table) == 72 and set(table.status) == {"not run"} and table["last"].isna().all()
+    row = table[(table.algorithm == "td3n") & (table.dataset == "hopper-medium")].iloc[0]
+    assert (row.command, row.projected_hours, row.paper) == ("run it", 7.5, 41.9)
+    cql = table[(table.algorithm == "cql") & (table.dataset == "hopper-medium")].iloc[0]
+    assert (cql.corl_last, cql.corl_best) == (59.08, 70.80)
+
+
+def test_effects_and_correlations():
+    records = [
+        r for d, plain, rd in (("hopper-medium", 20, 90), ("hopper-medium-replay", 95, 80),
+                               ("halfcheetah-medium", 40, 50))
+        for r in (*runs("td3n", [plain - 1.0, plain + 1.0], d), *runs("td3n_rd", [rd - 1.0, rd + 1.0], d))
+    ]  # fmt: skip
+    cells = tables.join(1, PAPER, tables.collect(records), corl=CORL)
+    table = tables.effects(cells).set_index(["base", "dataset"])
+    assert len(table) == 36
+    one = table.loc["td3n", "hopper-medium"]
+    assert (one.paper, one["same sign"]) == (61.1, True) and one.ours == pytest.approx(70.0)
+    assert table.loc["td3n", "hopper-medium-replay"]["same sign"] is False
+    assert table.loc["td3n", "halfcheetah-medium"]["same sign"] is None  # 66.8 against 66.8
+    assert np.isnan(table.loc["cql", "hopper-medium"].ours)
+    found = tables.correlations(cells).set_index("algorithm")
+    expected = stats.rank_correlation([20, 95, 40], [41.9, 92.5, 66.8])
+    assert found.loc["td3n", "with the paper"] == pytest.approx(expected)
+    assert found.loc["td3n", "datasets"] == 3 and np.isnan(found.loc["td3n", "with CORL"])
+    assert np.isnan(found.loc["cql", "with the paper"])
+
+
+def test_a_matrix_for_the_statistics_has_every_seed():
+    found = tables.collect([*runs("cql", [1.0, 2.0]), *runs("cql", [3.0, 4.0], "hopper-expert")])
+    np.testing.assert_allclose(
+        tables.matrix(found, "cql", ["hopper-expert", "hopper-medium"]), [[3.0, 1.0], [4.0, 2.0]]
+    )
+    with pytest.raises(TableError, match="cql on hopper-random: not run"):
+        tables.matrix(found, "cql", ["hopper-random"])
+    uneven = tables.collect([*runs("cql", [1.0, 2.0]), *runs("cql", [3.0], "hopper-expert")])
+    with pytest.raises(
+        TableError, match=r"cql: datasets have different seeds: hopper-expert \(0,\)"
+    ):
+        tables.matrix(uneven, "cql", ["hopper-expert", "hopper-medium"])
+
+
+# Written -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table, width, height", [(1, 9, 9), (2, 10, 20)])
+def test_markdown_and_latex_have_every_box(table, width, height):
+    found = tables.collect([*runs("td3n_rd", BETTER), *runs("bc", [3.0, 4.0])])
+    cells = tables.join(table, PAPER, found)
+    rows = [line for line in tables.markdown(cells).splitlines() if line.startswith("|")]
+    assert len(rows) == height + 2 and {row.count("|") for row in rows} == {width + 1}
+    source = tables.latex(cells)
+    body = [line for line in source.splitlines() if " & " in line]
+    assert len(body) == height + 1 and {line.count(" & ") for line in body} == {width - 1}
+    assert source.count("{") == source.count("}") and source.count(r"\begin") == source.count(
+        r"\end"
+    )
+    assert "±" not in source and "†" not in source and "**" not in source
+    theirs = r"\textbf{103.0 $\pm$ 0.8}" if table == 1 else r"\textbf{103.0}"
+    assert theirs + r" \\ 75.0 $\pm$ 11.2" in source
+
+
+def test_the_csv_reads_back(tmp_path):
+    cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)), corl=CORL)
+    tables.frame(cells).to_csv(tmp_path / "t.csv", index=False)
+    with open(tmp_path / "t.csv", newline="") as file:
+        rows = {(r["algorithm"], r["dataset"]): r for r in csv.DictReader(file)}
+    row = rows["cql", "hopper-medium"]
+    assert (row["status"], float(row["last"]), row["seeds"]) == ("run", pytest.approx(25.0), "4")
+    assert rows["cql_rd", "hopper-medium"]["status"] == "not run"
+
+
+def test_titles():
+    assert tables.title("td3n_rd") == "TD3-N-UNC + RD"
+    assert (
+        tables.title("sacn_ln") == "SAC-N-UNC + LN" and tables.title("td3n_ln_rd").count("+") == 2
+    )
+
+
+def test_the_published_records_join_both_tables():
+    quick = tables.collect(load_records(RESULTS / "quick"))
+    paper = tables.collect(tables.read_scale(RESULTS, "paper"))
+    for table in (1, 2):
+        cells = tables.join(table, PAPER, paper, quick, CORL)
+        ran = [c for c in cells if c.quick]
+        assert {c.printed.algo for c in ran if c.printed.dataset == "hopper-medium"} == {
+            p.algo for p in PAPER if p.table == table
+        }
+        assert len(tables.frame(cells)) >= len(cells) - 27
