@@ -116,9 +116,9 @@ def check_actions(
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
     half = (high - low) / 2
     slack = TOLERANCE * np.where(np.isfinite(half), half, 1.0)
-    beyond = (act < low - slack) | (act > high + slack)
-    if not beyond.any():
+    if (act.min(0) >= low - slack).all() and (act.max(0) <= high + slack).all():
         return
+    beyond = (act < low - slack) | (act > high + slack)
     rows = beyond.any(axis=1)
     row = int(np.argmax(rows))
     column = int(np.argmax(beyond[row]))
@@ -133,8 +133,11 @@ def moments(array: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float6
     """Mean and deviation of each column of (N,D), float64 (D,); in chunks, to copy nothing large."""
     chunks = np.array_split(array, max(1, len(array) // 100_000))
     mean = sum(c.sum(0, dtype=np.float64) for c in chunks) / len(array)
-    square = sum(((c - mean) ** 2).sum(0) for c in chunks) / len(array)
-    return mean, np.sqrt(square)
+    square = 0.0
+    for chunk in chunks:
+        gap = chunk - mean
+        square = square + np.square(gap, out=gap).sum(0)
+    return mean, np.sqrt(square / len(array))
 
 
 def same_length(where: str, **arrays: Any) -> None:
