@@ -58,7 +58,7 @@ lock: $(READY)
 	  echo '# torch brings its own CUDA packages where pip takes a CUDA build of it; they are not listed.'; \
 	  printf '%s\n' $(PINS) | $(BIN)/uv pip compile pyproject.toml --quiet --all-extras --universal \
 	    --python-version 3.11 --no-annotate --no-header --constraint /dev/stdin \
-	  | grep -vE "^(nvidia|cuda|triton)|== '(win32|pypy)'"; } > requirements.lock.new
+	  | grep -vE "^(nvidia|cuda|triton)|(sys_platform|implementation_name) == '(win32|pypy)'"; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock && echo 'requirements.lock written'
 
 clean:
