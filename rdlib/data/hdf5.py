@@ -49,12 +49,11 @@ def own(group: Any, key: str, where: str) -> Any:
     import h5py
 
     if not has(group, key):
-        there = ", ".join(sorted(group)[:10]) or "nothing"
-        raise DataError(f"{where}: {key!r} is missing; there is {there}")
+        there = ", ".join(map(repr, sorted(group)[:10])) or "nothing"
+        raise DataError(f"{where}: {key!r} is missing; there is {there:.200}")
     if group.id.links.get_info(key.encode()).type != h5py.h5l.TYPE_HARD:
         raise DataError(
-            f"{where}: {key!r} is a link to elsewhere ({group.get(key, getlink=True)}); the data must be "
-            "in this place of this file"
+            f"{where}: {key!r} is a link to elsewhere; the data must be in this place of this file"
         )
     return group[key]
 
