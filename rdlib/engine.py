@@ -185,13 +185,17 @@ class Algorithm(nn.Module):
 
     total_steps = 0  # gradient updates of the whole run, for schedules; set by rdlib.algos.build
     context = 0  # steps of one element of a minibatch; 0: single transitions (rdlib.data.sequences)
+    own: tuple[str, ...] = ()  # fields that agents of one batch may differ in
 
     def __init__(self, configs: Sequence[Any], streams: Streams, plugin: "Plugin | None" = None):
         super().__init__()
         if len(configs) != len(streams):
             raise ConfigError(f"{len(configs)} configurations for {len(streams)} random streams")
+        for field in dataclasses.fields(configs[0]):
+            if field.name not in self.own:
+                shared(configs, field.name)
         self.configs = tuple(configs)
-        self.batch_size: int = shared(configs, "batch_size")
+        self.batch_size: int = configs[0].batch_size
         self.plugin = plugin
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.period = 1  # updates until the pattern of delayed updates repeats

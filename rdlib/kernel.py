@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from rdlib.nets import Critic
+from rdlib.nets import Critic, member_std
 
 Parameters = dict[str, Tensor]
 
@@ -170,20 +170,20 @@ def diagnose(
     q, phi = critic(obs, act)  # (A,E,B), (A,E,B,H)
     q_policy, phi_policy = critic(obs, policy_act)
     found = {
-        "q_data": q.mean((1, 2)),
-        "q_policy": q_policy.mean((1, 2)),
-        "q_std_data": q.std(1, correction=0).mean(-1),
-        "q_std_policy": q_policy.std(1, correction=0).mean(-1),
+        "q_data": critic.average(q),
+        "q_policy": critic.average(q_policy),
+        "q_std_data": member_std(q, critic.active).mean(-1),
+        "q_std_policy": member_std(q_policy, critic.active).mean(-1),
         "policy_data_distance": (policy_act - act).square().mean((1, 2)),
-        "srank": effective_rank(phi).mean(1),
-        "feature_norm": feature_norm(phi).mean(1),
+        "srank": critic.average(effective_rank(phi)),
+        "feature_norm": critic.average(feature_norm(phi)),
     }
     pairs = {"data_policy": (phi, phi_policy), "data_data": (phi, phi.roll(1, dims=2))}
     if ood_act is not None:
         q_ood, phi_ood = critic(obs, ood_act)
-        found["q_ood"] = q_ood.mean((1, 2))
+        found["q_ood"] = critic.average(q_ood)
         pairs["policy_ood"] = (phi_policy, phi_ood)
     for name, pair in pairs.items():
-        found[f"kernel_{name}"] = feature_kernel(*pair).abs().mean((1, 2))
-        found[f"cosine_{name}"] = feature_kernel(*pair, how="cosine").abs().mean((1, 2))
+        found[f"kernel_{name}"] = critic.average(feature_kernel(*pair).abs())
+        found[f"cosine_{name}"] = critic.average(feature_kernel(*pair, how="cosine").abs())
     return found

@@ -157,23 +157,36 @@ def mish(x: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """E critics Q_φ(s, a) for each of A agents."""
+    """E critics Q_φ(s, a) for each of A agents.
+
+    `members`: how many, for all agents or for each. Where agents differ, all get the most, and `active`
+    (A,E) is 1 for an agent's own critics and 0 for the rest, which no loss trains and no value counts;
+    else it is None.
+    """
+
+    active: Tensor | None
 
     def __init__(
         self,
         init: Initialiser,
         obs_dim: int,
         act_dim: int,
-        members: int,
+        members: int | Sequence[int],
         width: int,
         depth: int,
         layer_norm: bool = False,
         activation: Activation = F.relu,
     ):
         super().__init__()
-        self.members = members
+        sizes = [members] if isinstance(members, int) else list(members)
+        self.members = most = max(sizes)
+        mask = None
+        if min(sizes) < most:
+            own = torch.tensor(sizes)[:, None]  # (A,1)
+            mask = (torch.arange(most) < own).to(init.streams.device, init.dtype)
+        self.register_buffer("active", mask, persistent=False)
         self.net = MLP(
-            init, (members,), obs_dim + act_dim, 1, width, depth, layer_norm, activation
+            init, (most,), obs_dim + act_dim, 1, width, depth, layer_norm, activation
         )
 
     def features(self, obs: Tensor, act: Tensor) -> Tensor:
@@ -186,6 +199,17 @@ class Critic(nn.Module):
         features = self.features(obs, act)
         return self.net.output(features)[..., 0], features
 
+    def total(self, x: Tensor) -> Tensor:
+        """Sum over an agent's own critics: (A,E) -> (A,)."""
+        return (x if self.active is None else x * self.active).sum(-1)
+
+    def average(self, x: Tensor) -> Tensor:
+        """Mean over an agent's own critics and all further axes: (A,E,…) -> (A,)."""
+        if self.active is None:
+            return x.flatten(1).mean(1)
+        each = x.flatten(2).mean(2) if x.dim() > 2 else x  # (A,E)
+        return (each * self.active).sum(1) / self.active.sum(1)
+
     def first(self, obs: Tensor, act: Tensor) -> Tensor:
         """Q-values of each agent's first critic, without computing the others': (A,B)."""
         own = {name: p[:, :1] for name, p in self.net.named_parameters()}  # views
@@ -193,12 +217,28 @@ class Critic(nn.Module):
         return torch.func.functional_call(self.net, own, x)[:, 0, :, 0]
 
 
-def pessimistic(q: Tensor, how: str, beta: Tensor) -> Tensor:
-    """One value of an ensemble, (A,E,B) -> (A,B): "lcb", mean - β std over the members (population
-    deviation, β (A,1)), or "min"."""
+def member_mean(q: Tensor, active: Tensor | None) -> Tensor:
+    """Mean over the members that are active (see `Critic`): (A,E,B) -> (A,B)."""
+    if active is None:
+        return q.mean(1)
+    return (q * active[..., None]).sum(1) / active.sum(1, keepdim=True)
+
+
+def member_std(q: Tensor, active: Tensor | None) -> Tensor:
+    """Deviation over the active members, the population's: (A,E,B) -> (A,B). Where it is 0, so is its
+    gradient."""
+    if active is None:
+        return q.std(1, correction=0)
+    variance = member_mean((q - member_mean(q, active)[:, None]).square(), active)
+    return torch.where(variance > 0, variance, 1.0).sqrt() * (variance > 0)
+
+
+def pessimistic(q: Tensor, how: str, beta: Tensor, active: Tensor | None = None) -> Tensor:
+    """One value of an ensemble, (A,E,B) -> (A,B): "lcb", mean - β std over the active members (β (A,1)), or
+    "min"."""
     if how == "min":
-        return q.amin(1)
-    return q.mean(1) - beta * q.std(1, correction=0)
+        return (q if active is None else q.masked_fill(active[..., None] == 0, torch.inf)).amin(1)
+    return member_mean(q, active) - beta * member_std(q, active)
 
 
 class Actor(nn.Module):

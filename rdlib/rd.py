@@ -34,7 +34,7 @@ from rdlib.engine import (
     per_agent,
     shared,
 )  # fmt: skip
-from rdlib.nets import Actor, Critic, Initialiser
+from rdlib.nets import Actor, Critic, Initialiser, member_mean, member_std
 from rdlib.rng import Streams
 
 
@@ -184,13 +184,13 @@ class RD(Plugin):
         if f_ood is not None:
             k_ood = similarity(f_policy, f_ood, c)  # (A,E,n)
             terms.append(w * k_ood)
-            metrics["rd_kernel_policy_ood"] = k_ood.detach().mean((1, 2))
+            metrics["rd_kernel_policy_ood"] = critic.average(k_ood.detach())
         if c.stages != "second":
             if c.stop_gradient == "data":
                 f_data = f_data.detach()
             k_data = similarity(f_data, f_policy, c)
             terms.append((1 - w) * k_data)
-            metrics["rd_kernel_data_policy"] = k_data.detach().mean((1, 2))
+            metrics["rd_kernel_data_policy"] = critic.average(k_data.detach())
         if self.actor is not None and phase % c.ood_every == 0:
             metrics |= self.update_ood(critic, obs, act, policy_action)
         return self.weight * torch.stack(terms).sum(0).mean(-1), metrics
@@ -201,7 +201,8 @@ class RD(Plugin):
         ood_action = self.actor(obs)
         with frozen(critic):
             q = critic(obs, ood_action)[0]  # (A,E,n)
-            goal = q.mean(1) if self.config.objective == "mean" else q.std(1, correction=0)
+            over_members = member_mean if self.config.objective == "mean" else member_std
+            goal = over_members(q, critic.active)  # (A,n)
             scale = goal.detach().abs().mean(-1, keepdim=True).clamp(min=1e-6)
             short = (self.margin - distance(ood_action, act)).relu()
             short = short + (self.margin - distance(ood_action, policy_action)).relu()
@@ -221,4 +222,4 @@ class DR3(Plugin):
         """c0 φ(s,a)ᵀφ(s',a') where the episode goes on, mean over the minibatch: (A,E)."""
         following = critic.features(batch.next_obs, next_action)
         k = (features * following).sum(-1) * batch.mask[:, None]  # (A,E,B)
-        return self.weight * k.mean(-1), {"dr3_kernel": k.detach().mean((1, 2))}
+        return self.weight * k.mean(-1), {"dr3_kernel": critic.average(k.detach())}

@@ -101,11 +101,12 @@ def fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 def agents(
     name: str, which: Sequence[int] = (0, 1, 2), dtype=DOUBLE, device: str = "cpu",
     config: dict[str, Any] | None = None, plugin: dict[str, Any] | None = None, own: bool = True,
-    data: Sequence[Dataset] | None = None,
+    data: Sequence[Dataset] | None = None, each: dict[str, Sequence[Any]] | None = None,
     gather: Callable[[Callable[[torch.Tensor], Batch]], Callable] = lambda g: g,
 ) -> Agents:  # fmt: skip
     """Agents number `which` of three that differ in seed, dataset (two of them) and, with `own`, in every
-    hyperparameter that may differ. `config` and `plugin` override the same fields for all."""
+    hyperparameter that may differ. `config` and `plugin` override the same fields for all, `each` fields
+    of the algorithm for each of the three."""
     recipe = algos.find(name)
     data = DATA if data is None else data
     configs, plugins = [], []
@@ -113,7 +114,8 @@ def agents(
         mine = {k: v[i] for k, v in OWN.items()} if own else {}
         theirs = OWN_PLUGIN.get(recipe.plugin, {}) if own else {}
         chosen = fields(recipe.entry.config, {**TINY, **PROMPT, **mine})
-        configs.append(recipe.config({**chosen, **(config or {})}))
+        theirs_too = {k: v[i] for k, v in (each or {}).items()}
+        configs.append(recipe.config({**chosen, **(config or {}), **theirs_too}))
         plugins.append(recipe.plugin_config({k: v[i] for k, v in theirs.items()} | (plugin or {})))
     used = [data[i % len(data)] for i in which]
     streams = Streams([10 + i for i in which], device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from synthetic import DATA, DOUBLE, TINY, O, U, agents, fields, one_update, snapshot
 
-from rdlib import algos, matmul
+from rdlib import algos, kernel, matmul
 from rdlib.checkpoint import load_checkpoint, save_checkpoint
 from rdlib.engine import ConfigError
 from rdlib.rng import Streams
@@ -102,6 +102,47 @@ def test_agent_of_a_batch_equals_the_agent_alone(name, dtype, steps, tolerance):
             )  # fmt: skip
         for key, value in metrics_alone.items():
             torch.testing.assert_close(metrics[key][i], value[0], rtol=1e-3, atol=tolerance)
+
+
+ENSEMBLES = [n for n in NAMES if "n_critics" in algos.find(n).entry.agent.own]
+
+
+@pytest.mark.parametrize(
+    "name, more, plugin",
+    [
+        *((name, {}, {}) for name in ENSEMBLES), ("td3n", {"target": "min"}, {}),
+        ("edac", {"target": "lcb", "max_q_backup": 2}, {}), ("sacn_rd", {}, {"objective": "std"}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_agents_with_ensembles_of_different_sizes_equal_agents_alone(name, more, plugin):
+    """Also N = 1, where one critic makes sense."""
+    sizes = {"n_critics": (2, 5, 3) if name.startswith("edac") else (1, 5, 3)}
+    together = agents(name, config=more, plugin=plugin, each=sizes)
+    start, metrics = snapshot(together.algorithm), together.engine.run(0, 30)
+    tensors = snapshot(together.algorithm)
+    obs = torch.linspace(-1, 1, 3 * 7 * O, dtype=DOUBLE).view(3, 7, O)
+    act = torch.linspace(-1, 1, 3 * 7 * U, dtype=DOUBLE).view(3, 7, U)
+    found = kernel.diagnose(together.algorithm.critic, obs, act, together.algorithm.act(obs))
+    for i in range(3):
+        alone = agents(name, (i,), config=more, plugin=plugin, each=sizes)
+        assert alone.algorithm.critic.active is None
+        metrics_alone = alone.engine.run(0, 30)
+        for key, value in alone.algorithm.tensors().items():
+            mine = tensors[key]
+            if value.dim():
+                mine = mine[i][tuple(map(slice, value[0].shape))]
+                value = value[0]
+            torch.testing.assert_close(mine, value, rtol=1e-10, atol=1e-10, msg=f"{i}, {key}")
+        for key, value in metrics_alone.items():
+            torch.testing.assert_close(metrics[key][i], value[0], rtol=1e-8, atol=1e-10)
+        theirs = kernel.diagnose(
+            alone.algorithm.critic, obs[i : i + 1], act[i : i + 1], alone.algorithm.act(obs[i : i + 1])
+        )
+        for key, value in theirs.items():
+            torch.testing.assert_close(found[key][i], value[0], rtol=1e-8, atol=1e-10)
+    first = start["net/critic.net.head.weight"][0, -1]  # of agent 0, not its own
+    assert torch.equal(tensors["net/critic.net.head.weight"][0, -1], first)
 
 
 @pytest.mark.parametrize("name", WITH_CRITIC)

@@ -59,6 +59,11 @@ def test_options_are_captured_too(name, config, plugin):
     assert_equal_runs(*pair(name, Tape(), config=config, plugin=plugin))
 
 
+@pytest.mark.parametrize("name", ["td3n_rd", "sacn_dr3", "edac"])
+def test_ensembles_of_different_sizes_are_captured_too(name):
+    assert_equal_runs(*pair(name, Tape(), each={"n_critics": (2, 5, 3)}))
+
+
 @pytest.mark.parametrize("name", ["td3n_rd", "iql", "dt"])
 def test_more_updates_than_rows_are_run_in_parts(name, monkeypatch):
     monkeypatch.setattr(engine, "ROWS", 4)

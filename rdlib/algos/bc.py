@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.engine import Algorithm, Batch, Metrics, Plugin, adam, descend, shared
+from rdlib.engine import Algorithm, Batch, Metrics, Plugin, adam, descend
 from rdlib.nets import Actor, Initialiser
 from rdlib.rng import Streams
 
@@ -36,8 +36,6 @@ class BC(Algorithm):
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            shared(configs, field)
         c = configs[0]
         self.actor = Actor(
             Initialiser(streams, "actor", dtype), obs_dim, act_dim, c.actor_width, c.actor_depth

@@ -39,7 +39,6 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
 from rdlib.rng import Streams
@@ -84,14 +83,13 @@ class Config:
 class CQL(Algorithm):
     """A agents of CQL."""
 
+    own = ("cql_alpha", "rewards")
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field != "cql_alpha":
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = GaussianActor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth

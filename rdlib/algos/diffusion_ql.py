@@ -38,14 +38,12 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import MLP, Critic, Initialiser, frozen_copy, mish, polyak
 from rdlib.rd import check_choice
 from rdlib.rng import Streams
 
 TIME_DIM = 16  # of the embedding of t
-OWN = ("eta", "max_grad_norm", "rewards")  # fields that agents of one batch may differ in
 
 
 @dataclass(frozen=True)
@@ -158,14 +156,13 @@ class Denoiser(nn.Module):
 class DiffusionQL(Algorithm):
     """A agents of Diffusion-QL."""
 
+    own = ("eta", "max_grad_norm", "rewards")
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field not in OWN:
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = Denoiser(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth, c.timesteps

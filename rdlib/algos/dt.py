@@ -40,14 +40,12 @@ from rdlib.engine import (
     adamw,
     descend,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Initialiser, LayerNorm, Linear
 from rdlib.rng import Streams, halves
 
 # The higher of the two returns that the paper asks for (pen: CORL); half of it is the other.
 TARGET_RETURNS = {"hopper": 3600.0, "halfcheetah": 12000.0, "walker2d": 5000.0, "pen": 3100.0}
-OWN = ("target_return",)  # fields that agents of one batch may differ in
 
 
 @dataclass(frozen=True)
@@ -172,14 +170,13 @@ class Transformer(nn.Module):
 class DT(Algorithm):
     """A agents of DT."""
 
+    own = ("target_return",)
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field not in OWN:
-                shared(configs, field)
         c = configs[0]
         self.context, self.act_dim = c.context, act_dim
         self.actor = Transformer(Initialiser(streams, "actor", dtype, "gpt2"), obs_dim, act_dim, c)

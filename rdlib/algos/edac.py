@@ -33,7 +33,6 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
 from rdlib.rng import Streams
@@ -75,31 +74,35 @@ class Config:
             )
 
 
-def diversity(gradients: Tensor) -> Tensor:
-    """Σ_{i≠j} ⟨ĝ_i, ĝ_j⟩ / (N-1) of action gradients (A,E,B,U), mean over states: (A,)."""
+def diversity(gradients: Tensor, active: Tensor | None = None) -> Tensor:
+    """Σ_{i≠j} ⟨ĝ_i, ĝ_j⟩ / (N-1) of action gradients (A,E,B,U), mean over states: (A,). `active`: see
+    `Critic`."""
     unit = gradients / (gradients.norm(dim=-1, keepdim=True) + 1e-10)
+    if active is not None:
+        unit = unit * active[..., None, None]
     every = unit.sum(1).square().sum(-1)  # (A,B): all pairs (i,j), i = j too
-    return (every - unit.square().sum((1, 3))).mean(-1) / (gradients.shape[1] - 1)
+    n = gradients.shape[1] if active is None else active.sum(1)
+    return (every - unit.square().sum((1, 3))).mean(-1) / (n - 1)
 
 
 class EDAC(Algorithm):
     """A agents of EDAC."""
+
+    own = ("beta", "eta", "n_critics", "rewards")
 
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field not in ("beta", "eta"):
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = GaussianActor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
         )
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
-        )
+            Initialiser(streams, "critic", dtype), *dims, [c.n_critics for c in configs],
+            c.width, c.depth, c.layer_norm,
+        )  # fmt: skip
         self.critic_target = frozen_copy(self.critic)
         self.log_alpha = nn.Parameter(
             torch.zeros(len(configs), 1, dtype=dtype, device=streams.device)
@@ -125,7 +128,7 @@ class EDAC(Algorithm):
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Temperature, actor, critics, target networks."""
-        c = self.configs[0]
+        c, active, average = self.configs[0], self.critic.active, self.critic.average
         action, log_prob = self.actor(batch.obs, noise["policy"])  # (A,B,U), (A,B)
 
         alpha_loss = -(self.log_alpha * (log_prob.detach() + self.target_entropy)).mean(-1)
@@ -134,7 +137,7 @@ class EDAC(Algorithm):
 
         with frozen(self.critic):
             policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
-            value = pessimistic(policy_q, c.target, self.beta)  # (A,B)
+            value = pessimistic(policy_q, c.target, self.beta, active)  # (A,B)
             actor_loss = (alpha * log_prob - value).mean(-1)
             descend(self.optimizers["actor"], actor_loss)
 
@@ -144,26 +147,27 @@ class EDAC(Algorithm):
                 next_value = self.best_value(batch.next_obs, noise["backup"])  # (A,B)
             else:
                 next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-                next_value = pessimistic(next_q, c.target, self.beta) - alpha * next_log_prob
+                next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob
             target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
-        obs, act = (x[:, None].expand(-1, c.n_critics, -1, -1) for x in (batch.obs, batch.act))
+        obs, act = (x[:, None].expand(-1, self.critic.members, -1, -1) for x in (batch.obs, batch.act))
         act.requires_grad_()  # (A,E,B,U): one for each g_i
         features = self.critic.net.features(torch.cat([obs, act], -1))  # (A,E,B,H)
         q = self.critic.net.output(features)[..., 0]  # (A,E,B)
         critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
         if any(c.eta for c in self.configs):
             (gradients,) = torch.autograd.grad(q.sum(), act, create_graph=True)  # (A,E,B,U)
-            diversity_loss = diversity(gradients)  # (A,)
+            diversity_loss = diversity(gradients, active)  # (A,)
             # A share for each member: the losses are summed over them.
-            critic_loss = critic_loss + self.eta * diversity_loss[:, None] / c.n_critics
+            n = c.n_critics if active is None else active.sum(1, keepdim=True)
+            critic_loss = critic_loss + self.eta * diversity_loss[:, None] / n
             metrics["diversity_loss"] = diversity_loss
         if self.plugin:
             penalty, extra = self.plugin.penalty(
                 self.critic, batch, features, self.propose(noise), next_action, noise, phase
             )
             critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
         polyak(self.critic_target, self.critic, c.tau)
 
         metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
@@ -175,7 +179,8 @@ class EDAC(Algorithm):
         actions = self.actor.squash(*moments, noise)[0]  # (A,n,B,U)
         obs = next_obs[:, None].expand(-1, actions.shape[1], -1, -1)
         q = self.critic(obs.flatten(1, 2), actions.flatten(1, 2))[0]  # (A,E,nB)
-        return q.unflatten(-1, actions.shape[1:3]).amax(2).amin(1)
+        best = q.unflatten(-1, actions.shape[1:3]).amax(2)  # (A,E,B)
+        return pessimistic(best, "min", self.beta, self.critic.active)
 
     def propose(self, noise: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """The policy as a plug-in sees it: one reparameterised sample for each of the first n states."""

@@ -33,13 +33,11 @@ from rdlib.engine import (
     adam,
     descend,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import MLP, Actor, Critic, Initialiser, frozen_copy, polyak
 from rdlib.rng import Streams
 
 LOG_STD = (-5.0, 2.0)
-OWN = ("expectile", "temperature", "rewards")  # fields that agents of one batch may differ in
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,13 @@ def expectile_loss(u: Tensor, expectile: Tensor) -> Tensor:
 class IQL(Algorithm):
     """A agents of IQL."""
 
+    own = ("expectile", "temperature", "rewards")
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field not in OWN:
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
 
         def init(purpose: str) -> Initialiser:

@@ -31,7 +31,6 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
 from rdlib.rng import Streams
@@ -68,21 +67,21 @@ class Config:
 class SACN(Algorithm):
     """A agents of SAC-N."""
 
+    own = ("beta", "n_critics")
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field != "beta":
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = GaussianActor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
         )
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
-        )
+            Initialiser(streams, "critic", dtype), *dims, [c.n_critics for c in configs],
+            c.width, c.depth, c.layer_norm,
+        )  # fmt: skip
         self.critic_target = frozen_copy(self.critic)
         self.log_alpha = nn.Parameter(
             torch.zeros(len(configs), 1, dtype=dtype, device=streams.device)
@@ -104,7 +103,7 @@ class SACN(Algorithm):
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Temperature, actor, critics, target networks."""
-        c = self.configs[0]
+        c, active, average = self.configs[0], self.critic.active, self.critic.average
         action, log_prob = self.actor(batch.obs, noise["policy"])  # (A,B,U), (A,B)
 
         alpha_loss = -(self.log_alpha * (log_prob.detach() + self.target_entropy)).mean(-1)
@@ -113,24 +112,24 @@ class SACN(Algorithm):
 
         with frozen(self.critic):
             policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
-            value = pessimistic(policy_q, c.target, self.beta)  # (A,B)
+            value = pessimistic(policy_q, c.target, self.beta, active)  # (A,B)
             actor_loss = (alpha * log_prob - value).mean(-1)
             descend(self.optimizers["actor"], actor_loss)
 
         with torch.no_grad():
             next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
             next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            next_value = pessimistic(next_q, c.target, self.beta) - alpha * next_log_prob
+            next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob
             target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
         q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
         critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
         if self.plugin:
             penalty, extra = self.plugin.penalty(
                 self.critic, batch, features, self.propose(noise), next_action, noise, phase
             )
             critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
         polyak(self.critic_target, self.critic, c.tau)
 
         metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}

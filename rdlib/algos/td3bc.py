@@ -28,7 +28,6 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Actor, Critic, Initialiser, frozen_copy, polyak
 from rdlib.rng import Streams
@@ -68,14 +67,13 @@ class Config:
 class TD3BC(Algorithm):
     """A agents of TD3+BC."""
 
+    own = ("alpha",)
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field != "alpha":
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = Actor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth

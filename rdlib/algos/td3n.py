@@ -29,7 +29,6 @@ from rdlib.engine import (
     descend,
     frozen,
     per_agent,
-    shared,
 )  # fmt: skip
 from rdlib.nets import Actor, Critic, Initialiser, frozen_copy, pessimistic, polyak
 from rdlib.rng import Streams
@@ -72,21 +71,21 @@ class Config:
 class TD3N(Algorithm):
     """A agents of TD3-N-UNC."""
 
+    own = ("beta", "n_critics")
+
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
         plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
     ):  # fmt: skip
         super().__init__(configs, streams, plugin)
-        for field in Config.__dataclass_fields__:
-            if field != "beta":
-                shared(configs, field)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = Actor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
         )
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
-        )
+            Initialiser(streams, "critic", dtype), *dims, [c.n_critics for c in configs],
+            c.width, c.depth, c.layer_norm,
+        )  # fmt: skip
         self.actor_target = frozen_copy(self.actor)
         self.critic_target = frozen_copy(self.critic)
         self.beta = per_agent(configs, "beta", self.actor.net.head.bias)
@@ -106,27 +105,27 @@ class TD3N(Algorithm):
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Critics; every `policy_delay`-th time the actor and the target networks."""
-        c = self.configs[0]
+        c, active, average = self.configs[0], self.critic.active, self.critic.average
         with torch.no_grad():
             smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
             next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
             next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            next_value = pessimistic(next_q, c.target, self.beta)  # (A,B)
+            next_value = pessimistic(next_q, c.target, self.beta, active)  # (A,B)
             target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
         q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
         critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
+        metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
         if self.plugin:
             penalty, extra = self.plugin.penalty(
                 self.critic, batch, features, self.actor, next_action, noise, phase
             )
             critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
 
         if phase % c.policy_delay == 0:
             with frozen(self.critic):
                 policy_q = self.critic(batch.obs, self.actor(batch.obs))[0]  # (A,E,B)
-                actor_loss = -pessimistic(policy_q, c.target, self.beta).mean(-1)
+                actor_loss = -pessimistic(policy_q, c.target, self.beta, active).mean(-1)
                 descend(self.optimizers["actor"], actor_loss)
             polyak(self.critic_target, self.critic, c.tau)
             polyak(self.actor_target, self.actor, c.tau)
