@@ -12,6 +12,7 @@ from typing import NoReturn
 import pandas as pd
 
 from rdlib import algos, bench, matmul
+from rdlib.algos import cells
 from rdlib.checkpoint import CheckpointError
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -94,11 +95,14 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(call=_records)
 
     p = commands.add_parser("bench", help="speed against the machine's limit", formatter_class=_Defaults)
-    p.add_argument("--algos", default=",".join([*algos.ALGORITHMS, "td3n_rd"]), help="with commas between")
-    p.add_argument("--agents", type=integers, default=(1, 4, 16), help="numbers of agents A")
+    columns = dict.fromkeys(cell.algo for cell in cells.cells())
+    p.add_argument("--algos", default=",".join(columns), help="with commas between")
+    p.add_argument("--agents", type=integers, default=(),
+                   help="numbers of agents A; none: 1,4,16 on a CPU, 1,5,15,45 on a GPU")  # fmt: skip
     p.add_argument("--seconds", type=float, default=3.0, help="per row")
     p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithms")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    p.add_argument("--out", type=Path, default=None, help="folder for bench.json")
     p.set_defaults(call=_bench)
     return top
 
@@ -193,7 +197,8 @@ def _records(a: argparse.Namespace) -> None:
 
 
 def _bench(a: argparse.Namespace) -> None:
-    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, assignments(a.config))
+    config = assignments(a.config)
+    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, config, a.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,31 +1,43 @@
-"""How fast the updates run here, against this machine's own matrix-product rate.
+"""How fast the updates run here, against this machine's own limits.
 
-Full updates (sampling, losses, backward, optimisers, target networks) on random data of Hopper's shapes;
-no evaluation. FLOPs are counted by torch from the products that ran, so the share of the limit is
-that of the arithmetic, elementwise work and memory traffic being the rest.
+Full updates (sampling, losses, backward, optimisers, target networks) on random data of Hopper's shapes.
+Beside the time measured stands the one predicted (rdlib.roofline): the products that ran, each as quick as
+it is alone, and the bytes of all other kernels as quick as a copy. The ceiling is the rate of those
+products alone.
 """
 
+import gc
+import json
 import resource
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from rdlib import algos, matmul, memory
+from rdlib import algos, matmul, memory, projection, simulate
+from rdlib.checkpoint import write_atomically
 from rdlib.data.dataset import Dataset
 from rdlib.data.sequences import resident
 from rdlib.data.transitions import Normaliser, Transitions
-from rdlib.engine import ConfigError, Engine
+from rdlib.engine import Algorithm, ConfigError, Engine
+from rdlib.evaluate import Evaluator
+from rdlib.graphs import Capture, capture_for
+from rdlib.results import provenance
 from rdlib.rng import Streams
+from rdlib.roofline import Ceiling, Count, best_seconds, wait
+from rdlib.train import device_name
 
 OBS_DIM, ACT_DIM = 11, 3  # Hopper
 SIZES = (256, 512, 1024)
+CPU = torch.device("cpu")
+AGENTS = {"cpu": (1, 4, 16), "cuda": (1, 5, 15, 45)}  # 5 seeds, of 1, of 3 and of 9 datasets
 # Updates/s of the quickest peer of each algorithm, as we measured them: two cores of an AMD EPYC with
 # AVX-512 and no AMX, Hopper's shapes, batch 256 (DT: 64 windows), each peer's own defaults and full
 # update loop, no evaluation, compilation not counted.
@@ -36,94 +48,140 @@ PEERS = {
 }  # fmt: skip
 
 
-def synthetic(size: int, seed: int = 0) -> Dataset:
-    """Random transitions of Hopper's shapes, episodes of 500 steps."""
+def synthetic(size: int, dims: tuple[int, int] = (OBS_DIM, ACT_DIM), seed: int = 0) -> Dataset:
+    """Random transitions, by default of Hopper's shapes, in episodes of 500 steps."""
     rng = np.random.default_rng(seed)
     last = np.arange(1, size + 1) % 500 == 0
     last[-1] = True
     normal = rng.standard_normal
     return Dataset.make(
-        name=f"random-{size}", source="hdf5", obs=normal((size, OBS_DIM), np.float32),
-        act=np.tanh(normal((size, ACT_DIM), np.float32)), rew=normal(size, np.float32),
-        next_obs=normal((size, OBS_DIM), np.float32), terminal=last & (rng.random(size) < 0.5),
+        name=f"random-{size}", source="hdf5", obs=normal((size, dims[0]), np.float32),
+        act=np.tanh(normal((size, dims[1]), np.float32)), rew=normal(size, np.float32),
+        next_obs=normal((size, dims[0]), np.float32), terminal=last & (rng.random(size) < 0.5),
         last=last, env_id="Hopper-v5",
     )  # fmt: skip
 
 
 def product_rates(device: torch.device) -> dict[str, float]:
-    """GFLOP/s of this device's square (`mm`) and batched (`bmm`, ten 256x256) float32 products, best of
-    several repeats, by the path `rdlib.matmul.choose` took."""
+    """GFLOP/s of this device's square (`mm`) and batched (`bmm`, ten 256x256) float32 products, the best of
+    several, by the path `rdlib.matmul.choose` took."""
     rates = {}
     for n in SIZES:
         a = torch.randn(n, n, device=device)
-        rates[f"mm {n}"] = 2 * n**3 / _best_seconds(lambda a=a: a @ a, device) / 1e9
+        rates[f"mm {n}"] = 2 * n**3 / best_seconds(partial(torch.mm, a, a), device) / 1e9
     a = torch.randn(*matmul.SHAPE, device=device)
     flops = 2 * matmul.SHAPE[0] * matmul.SHAPE[1] ** 3
-    rates["bmm 10x256"] = flops / _best_seconds(lambda: torch.bmm(a, a), device) / 1e9
+    rates["bmm 10x256"] = flops / best_seconds(partial(torch.bmm, a, a), device) / 1e9
     return rates
 
 
-def _best_seconds(call: Any, device: torch.device, repeats: int = 30) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        _wait(device)
-        best = min(best, time.perf_counter() - began)
-    return best
+@dataclass(frozen=True)
+class Bench:
+    """Agents of one algorithm on random data, ready to be updated."""
 
+    algorithm: Algorithm
+    engine: Engine
+    normaliser: Normaliser
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    @classmethod
+    def make(
+        cls, name: str, agents: int, device: torch.device, overrides: Mapping[str, Any],
+        dims: tuple[int, int] = (OBS_DIM, ACT_DIM), capture: Capture | None = None,
+    ) -> "Bench":  # fmt: skip
+        """`agents` that differ in their seeds only."""
+        recipe, (obs_dim, act_dim) = algos.find(name), dims
+        dataset, streams = synthetic(20_000, dims), Streams(range(agents), device)
+        limits = (-np.ones(act_dim, np.float32), np.ones(act_dim, np.float32))
+        normaliser = Normaliser([dataset] * agents, limits, True, [(1.0, 0.0)] * agents).to(device)
+        algorithm = algos.build(
+            recipe, [recipe.config(dict(overrides))] * agents, [recipe.plugin_config({})] * agents,
+            streams, obs_dim, act_dim,
+        )  # fmt: skip
+        data, minibatch = resident([dataset] * agents, normaliser, algorithm.context)
+        return cls(algorithm, Engine(algorithm, streams, data.sizes, minibatch, capture), normaliser)
+
+    def count(self) -> tuple[Count, int]:
+        """What the updates of one period run, eagerly, and how many they are."""
+        period, capture = self.algorithm.period, self.engine.capture
+        self.engine.capture = None
+        self.engine.run(0, period)  # the first makes the optimisers' moments
+        with Count() as counted:
+            self.engine.run(0, period)
+        self.engine.capture = capture
+        return counted, period
 
 
 def measure(
-    name: str, agents: int, device: torch.device, seconds: float, overrides: dict[str, Any]
-) -> dict[str, float]:
-    """Median over calls of a few updates each: updates/s, agent-updates/s, GFLOP per update, GFLOP/s."""
-    recipe = algos.find(name)
-    dataset = synthetic(20_000)
-    streams = Streams(range(agents), device)
-    limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
-    config = recipe.config(overrides)
-    normaliser = Normaliser([dataset] * agents, limits, True, [(1.0, 0.0)] * agents).to(device)
-    plugin = recipe.plugin_config({})
-    algorithm = algos.build(
-        recipe, [config] * agents, [plugin] * agents, streams, OBS_DIM, ACT_DIM
-    )
-    data, minibatch = resident([dataset] * agents, normaliser, algorithm.context)
-    engine = Engine(algorithm, streams, data.sizes, minibatch)
-    period = algorithm.period
-    engine.run(0, 2 * period)  # warm-up: optimiser state, thread pools
-    with FlopCounterMode(display=False) as counter:
-        engine.run(0, period)
-    flops = counter.get_total_flops() / period
-    count = period * max(1, 10 // period)
+    name: str, agents: int, device: torch.device, seconds: float, overrides: Mapping[str, Any],
+    ceiling: Ceiling | None = None, capture: Capture | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Median over calls of a few updates each.
+
+    With `ceiling` also what the same products reach alone, and the time that they and the bytes of all
+    else would take; on top of each other, since kernels run one after the other.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    _forget_peak()
+    made = Bench.make(name, agents, device, overrides, capture=capture)
+    counted, period = made.count()
+    count = period * max(1, (100 if capture else 10) // period)
+    made.engine.run(0, count)  # warm-up: graphs, thread pools
     rates: list[float] = []
     until = time.perf_counter() + seconds
     while len(rates) < 3 or time.perf_counter() < until:
-        _wait(device)
+        wait(device)
         began = time.perf_counter()
-        engine.run(0, count)
-        _wait(device)
+        made.engine.run(0, count)
+        wait(device)
         rates.append(count / (time.perf_counter() - began))
-    rate = statistics.median(rates)
-    return {
+    rate, flops = statistics.median(rates), counted.flops / period
+    row = {
         "updates/s": rate, "agent-updates/s": rate * agents, "ms/update": 1e3 / rate,
         "GFLOP/update": flops / 1e9, "GFLOP/s": flops * rate / 1e9,
+        "MB/update": counted.bytes / period / 1e6, "kernels/update": counted.kernels / period,
+        "MiB": torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else _peak(),
     }  # fmt: skip
+    if ceiling:
+        products, traffic = (1e3 * f(counted) / period for f in (ceiling.products, ceiling.traffic))
+        row |= {
+            "ceiling GFLOP/s": flops / products / 1e6, "products ms": products, "traffic ms": traffic,
+            "predicted ms": products + traffic, "evaluation s": evaluation_seconds(made, agents),
+        }  # fmt: skip
+    return row
+
+
+def evaluation_seconds(made: Bench, agents: int) -> float:
+    """Of one evaluation as in the paper: ten episodes of a thousand steps for each agent. From the first
+    steps, in which every Hopper still stands."""
+    took = []
+    for steps in (4, 14):
+        evaluator = Evaluator("Hopper-v5", range(agents), max_episode_steps=steps)
+        best = float("inf")
+        for _ in range(3):
+            began = time.perf_counter()
+            evaluator.run(made.algorithm.player(evaluator.episodes), made.normaliser)
+            best = min(best, time.perf_counter() - began)
+        evaluator.close()
+        took.append(best)
+    return max(0.0, took[1] - took[0]) / 10 * 1000
 
 
 def peak_of_transitions(size: int = 1_000_000) -> float:
     """MiB that loading `size` Hopper transitions into a store adds to this process's peak."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
+    _forget_peak()
     before = _peak()
     dataset = synthetic(size)
     limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
     Transitions([dataset], Normaliser([dataset], limits, True, [(1.0, 0.0)]))
     return _peak() - before
+
+
+def _forget_peak() -> None:
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # of Linux: the peak so far
 
 
 def _peak() -> float:
@@ -137,29 +195,95 @@ def _peak() -> float:
 
 
 def report(
-    names: Sequence[str], agents: Sequence[int], device: torch.device, seconds: float = 3.0,
-    overrides: dict[str, Any] | None = None,
-) -> None:
-    """Print the table of `names` x `agents` and the machine's own rates beside it."""
+    names: Sequence[str], agents: Sequence[int] = (), device: torch.device = CPU, seconds: float = 3.0,
+    overrides: Mapping[str, Any] | None = None, out: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Print the table of `names` x `agents` (none: AGENTS), the machine's own rates beside it, and what
+    the paper's tables would take; returned, and with `out` written there as bench.json."""
+    agents = agents or AGENTS[device.type]
     for name in names:
-        algos.find(name).config(overrides or {})  # before any minute is spent
+        algos.find(name).config(dict(overrides or {}))  # before any minute is spent
     if min(agents) < 1:
         raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
     memory.keep_freed()
-    path = matmul.choose(device)
-    print(f"device {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    path, threads = matmul.choose(device), torch.get_num_threads()
+    found: dict[str, Any] = {
+        "device": device_name(device), "cores": simulate.available_cores(), "threads": threads,
+        "matmul": path, "overrides": dict(overrides or {}), **provenance(),
+    }  # fmt: skip
+    print(f"{found['device']}, {found['cores']} cores, {threads} threads, torch {torch.__version__}")
     print(f"float32 product: {path}, relative error {matmul.rate_and_error()[1]:.1e}")
     print(f"peak memory of 1e6 Hopper transitions: {peak_of_transitions():.0f} MiB")
-    rates = product_rates(device)
-    print("GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
-    limit = max(rates.values())
-    columns = ("updates/s", "agent-updates/s", "ms/update", "GFLOP/update", "GFLOP/s")
-    head = " ".join(f"{c:>15s}" for c in columns)
-    print(f"\n{'algorithm':16s} {'A':>3s} {head}  share of limit  quickest peer's updates/s on 2 CPU cores")
+    found["rates"] = product_rates(device)
+    print("GFLOP/s: " + ", ".join(f"{name} {rate:.0f}" for name, rate in found["rates"].items()))
+    ceiling = Ceiling(device)
+    found["GB/s"] = ceiling.bandwidth / 1e9
+    print(f"copies: {found['GB/s']:.0f} GB/s read and written\n")
+    print(_HEAD)
+    found["rows"] = []
     for name in names:
         for count in agents:
-            row = measure(name, count, device, seconds, overrides or {})
-            cells = " ".join(f"{row[c]:15.2f}" for c in columns)
-            peer = "{:10.1f} ({})".format(*PEERS[name]) if name in PEERS else f"{'-':>10s}"
-            share = row["GFLOP/s"] / limit
-            print(f"{name:16s} {count:3d} {cells} {share:15.0%} {peer}", flush=True)
+            row = _row(name, count, device, seconds, overrides or {}, ceiling)
+            found["rows"].append(row)
+            print(_line(row), flush=True)
+            if out:
+                write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
+    known: dict[str, float] = {}
+
+    def flops(name: str, dims: tuple[int, int], config: Mapping[str, Any]) -> float:
+        key = json.dumps([name, dims, config], sort_keys=True)
+        if key not in known:
+            # Of a small minibatch: only ratios matter, and on a CPU the whole takes minutes.
+            made = Bench.make(name, 1, device, {**(overrides or {}), **config, "batch_size": 16}, dims)
+            counted, period = made.count()
+            known[key] = counted.flops / period
+        return known[key]
+
+    found["projection"] = [projection.table(number, found["rows"], flops) for number in (1, 2)]
+    print()
+    for table in found["projection"]:
+        print(projection.describe(table))
+    if out:
+        write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
+    return found
+
+
+def _row(
+    name: str, agents: int, device: torch.device, seconds: float, overrides: Mapping[str, Any],
+    ceiling: Ceiling,
+) -> dict[str, Any]:  # fmt: skip
+    """One line of the table; on a GPU also the time without graphs. Null numbers where memory was short."""
+    row: dict[str, Any] = {"algo": name, "agents": agents}
+    try:
+        capture = capture_for(device)
+        if capture:
+            eager = measure(name, agents, device, min(seconds, 1.0), overrides)
+            row["eager ms/update"] = eager["ms/update"]
+        return row | measure(name, agents, device, seconds, overrides, ceiling, capture)
+    except torch.OutOfMemoryError as error:
+        return row | {"out of memory": str(error).partition("\n")[0]}
+
+
+_HEAD = (
+    f"{'algorithm':16s} {'A':>3s} {'ms/update':>10s} {'predicted':>10s} {'agent-upd/s':>12s} "
+    f"{'GFLOP/s':>9s} {'ceiling':>9s} share {'MiB':>7s} evaluation  beside it"
+)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    start = f"{row['algo']:16s} {row['agents']:3d} "
+    if "out of memory" in row:
+        return start + f"does not fit: {row['out of memory']}"
+    every = algos.find(row["algo"]).entry.paper.eval_every
+    share = row["evaluation s"] / (row["evaluation s"] + every * row["ms/update"] / 1e3)
+    beside = []
+    if "eager ms/update" in row:
+        beside.append(f"without graphs {row['eager ms/update']:.2f} ms")
+    if row["algo"] in PEERS and "eager ms/update" not in row:
+        beside.append("peer on 2 cores {:.1f}/s ({})".format(*PEERS[row["algo"]]))
+    return (
+        f"{start}{row['ms/update']:10.3f} {row['predicted ms']:10.3f} {row['agent-updates/s']:12.1f} "
+        f"{row['GFLOP/s']:9.0f} {row['ceiling GFLOP/s']:9.0f} "
+        f"{row['GFLOP/s'] / row['ceiling GFLOP/s']:5.0%} {row['MiB']:7.0f} {share:10.0%}  "
+        + ", ".join(beside)
+    )

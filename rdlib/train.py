@@ -390,7 +390,7 @@ class Trainer:
                 last_k=plan.asked.last_k,
                 reference=self._reference(),
                 evaluations=self.evaluations[i],
-                device=_device_name(plan.device),
+                device=device_name(plan.device),
                 matmul=self.matmul,
                 started=self.started,
                 seconds=round(self.seconds, 2),
@@ -425,7 +425,8 @@ class _Flag:
     raised: bool = False
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """What a record calls the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -1,5 +1,6 @@
 """The bench counts what runs: FLOPs by hand, rates that agree with each other, memory within its bound."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from rdlib import bench, matmul
+from rdlib import algos, bench, matmul, projection, roofline
+from rdlib.algos import cells
 from rdlib.engine import ConfigError
+from rdlib.roofline import Ceiling, Count, Product
 
 CPU = torch.device("cpu")
 N, B, H, O, U = 3, 64, 32, bench.OBS_DIM, bench.ACT_DIM  # noqa: E741
@@ -45,11 +48,116 @@ def test_agents_multiply_the_work():
 @pytest.mark.parametrize("name", ["td3n", "td3n_rd"])
 def test_rates_agree_with_each_other(name):
     row = bench.measure(name, 2, CPU, 0.05, TINY)
-    assert set(row) == {"updates/s", "agent-updates/s", "ms/update", "GFLOP/update", "GFLOP/s"}
+    assert {"MB/update", "kernels/update", "MiB"} < set(row) and "predicted ms" not in row
     assert row["updates/s"] > 0
     assert row["agent-updates/s"] == pytest.approx(2 * row["updates/s"])
     assert row["ms/update"] * row["updates/s"] == pytest.approx(1e3)
     assert row["GFLOP/s"] == pytest.approx(row["GFLOP/update"] * row["updates/s"])
+
+
+@pytest.fixture(scope="module")
+def ceiling():
+    return Ceiling(CPU)
+
+
+def test_the_ceiling_is_of_the_same_products(ceiling):
+    row = bench.measure("td3n", 2, CPU, 0.05, TINY, ceiling)
+    assert row["predicted ms"] == pytest.approx(row["products ms"] + row["traffic ms"])
+    assert row["ceiling GFLOP/s"] * row["products ms"] == pytest.approx(row["GFLOP/update"] * 1e3)
+    assert row["GFLOP/s"] < 1.2 * row["ceiling GFLOP/s"]  # products and all else cannot beat products
+    assert row["evaluation s"] > 0
+
+
+def test_what_an_operation_reads_and_writes_is_counted():
+    a, b = torch.ones(3, 4, 5), torch.ones(3, 5, 6)
+    rows = torch.ones(1000, 7)
+    with Count() as count:
+        c = torch.bmm(a, b)  # a product: its bytes are the ceiling's matter
+        d = c.relu()  # reads and writes 3·4·6 floats
+        e = d.mT[:, :2]  # views
+        e.add_(1.0)  # reads and writes 3·2·4
+        torch.baddbmm(b[:, :1, :5].expand(3, 4, 5), a, torch.ones(3, 5, 5))  # 100 floats made, 60 added
+        rows[torch.zeros(11, dtype=torch.int64)]  # 44 floats read here and there, and written
+    assert count.products == {
+        Product(3, 4, 5, 6, False, False, torch.float32): 1,
+        Product(3, 4, 5, 5, False, False, torch.float32): 1,
+    }
+    assert count.flops == 2 * 3 * 4 * 5 * 6 + 2 * 3 * 4 * 5 * 5
+    floats = 2 * 72 + 2 * 24 + 75 + 2 * 60 + 2 * 77
+    assert 0 <= count.bytes - 4 * floats <= 4 * 75 + 2 * 11 * 8  # how torch fills `ones` and `zeros`
+
+
+def test_factors_stored_transposed_are_measured_so():
+    a = torch.ones(2, 3, 4)
+    with Count() as count:
+        torch.bmm(a.mT, a)
+    (product,) = count.products
+    assert (product.left_transposed, product.right_transposed) == (True, False)
+    assert roofline.product_seconds(product, CPU) > 0
+
+
+def test_a_row_that_does_not_fit_says_so_and_the_others_go_on(monkeypatch, capsys, tmp_path):
+    real = bench.measure
+
+    def measure(name, agents, *rest):
+        if agents == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried\nmore")
+        return real(name, agents, *rest)
+
+    monkeypatch.setattr(bench, "measure", measure)
+    found = bench.report(["bc"], (1, 2), CPU, 0.0, {"actor_width": 8}, tmp_path / "out")
+    assert [("ms/update" in row) for row in found["rows"]] == [True, False]
+    assert "does not fit: CUDA out of memory. Tried" in capsys.readouterr().out
+    written = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert written == json.loads(json.dumps(found))
+    assert {"device", "cores", "matmul", "versions", "commit", "rates", "GB/s"} < written.keys()
+
+
+# ---- what the tables would take
+
+
+def same(algo, dims, config):
+    return 1.0
+
+
+def row(algo, agents, ms, seconds=0.0):
+    return {"algo": algo, "agents": agents, "ms/update": ms, "evaluation s": seconds}
+
+
+def test_every_cell_of_a_table_is_in_one_batch():
+    for number in (1, 2):
+        found = projection.batches(number)
+        assert sum(b.agents for b in found) == 5 * sum(c.table == number for c in cells.cells())
+        for b in found:
+            algos.find(b.algo).config(b.config)
+    (edac,) = [b for b in projection.batches(2) if (b.algo, b.environment) == ("edac", "hopper")]
+    assert (edac.agents, edac.steps, edac.config["n_critics"]) == (25, 3_000_000, 50)
+    assert all(len([b for b in projection.batches(1) if b.algo == a]) == 3 for a in ("cql", "td3n_rd"))
+
+
+def test_hours_by_hand():
+    columns = {c.algo for c in cells.cells() if c.table == 1}
+    rows = [row(a, n, ms, 3.6) for a in columns for n, ms in ((10, 2.0), (20, 4.0))]
+    found = projection.table(1, rows, same)
+    # 8 columns of 3 batches of 15 agents, 1e6 updates of 3 ms, 200 evaluations of 3.6 s.
+    assert found["missing"] == []
+    assert found["hours"]["updates"] == pytest.approx(24 * 3.0 / 3.6)
+    assert found["hours"]["evaluation"] == pytest.approx(24 * 200 * 3.6 / 3600)
+    assert "20.00 h of updates and 4.80 h" in projection.describe(found)
+    double = projection.table(1, rows, lambda algo, dims, config: dims[0])
+    assert double["hours"]["updates"] == pytest.approx((1 + 2 * 17 / 11) * 8 * 3.0 / 3.6)
+
+
+def test_beyond_the_most_agents_time_is_proportional():
+    rows = [row("bc", 1, 1.0), row("bc", 4, 2.0)]
+    found = [projection.interpolated(rows, "ms/update", a) for a in (1, 2, 4, 8)]
+    assert found == pytest.approx([1.0, 4 / 3, 2.0, 4.0])
+
+
+def test_a_table_with_a_column_not_measured_has_no_hours():
+    found = projection.table(1, [row("td3n", 1, 1.0), {"algo": "cql", "agents": 1}], same)
+    assert found["hours"] is None and "cql" in found["missing"] and "td3n" in found["columns"]
+    assert "incomplete, not measured: cql, cql_rd" in projection.describe(found)
 
 
 def test_the_clock_is_that_of_the_wall(monkeypatch):

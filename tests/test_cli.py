@@ -232,24 +232,27 @@ def test_data_make(capsys):
 # ---- bench
 
 
-def test_bench(capsys):
+def test_bench(capsys, tmp_path):
     words = ["bench", "--algos", "td3n,td3n_rd", "--agents", "1,2", "--seconds", "0.01"]
-    words += ["--config", CONFIG, "--device", "cpu"]
+    words += ["--config", CONFIG, "--device", "cpu", "--out", str(tmp_path)]
     assert main(words) == 0
     out = capsys.readouterr().out
     for size in (256, 512, 1024):
         assert re.search(rf"mm {size} \d+", out)
     assert re.search(r"bmm 10x256 \d+", out) and re.search(r"relative error \d\.\de-0\d", out)
     assert re.search(r"1e6 Hopper transitions: \d+ MiB", out)
-    *_, head, one, two, three, four = out.splitlines()
-    assert "quickest peer" in head
-    rows = [line.split() for line in (one, two, three, four)]
+    lines = out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("algorithm"))
+    rows = [line.split() for line in lines[start + 1 : start + 5]]
     assert [row[:2] for row in rows] == [[a, n] for a in ("td3n", "td3n_rd") for n in "12"]
     for row in rows:
-        rate, agents = float(row[2]), int(row[1])
-        assert rate > 0 and float(row[3]) == pytest.approx(agents * rate, abs=0.02)
-        assert float(row[4]) == pytest.approx(1e3 / rate, rel=0.01)
-        assert row[7].endswith("%") and row[8:] == ["-"]  # no peer has this algorithm
+        agents, ms, predicted, rate = int(row[1]), *map(float, row[2:5])
+        assert ms > 0 and predicted > 0 and rate == pytest.approx(1e3 * agents / ms, rel=0.02)
+        assert row[7].endswith("%") and row[9].endswith("%") and len(row) == 10
+    assert "table 1 at the paper's scale" in out and "not measured: cql" in out
+    assert {row["algo"] for row in json.loads((tmp_path / "bench.json").read_text())["rows"]} == {
+        "td3n", "td3n_rd"
+    }  # fmt: skip
 
 
 # ---- errors

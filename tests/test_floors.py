@@ -10,9 +10,9 @@ import rdlib
 
 ROOT = Path(rdlib.__file__).parent
 FLOORS = {
-    4: ("train", "groups", "plan", "online", "cli", "__main__", "bench", "papermill_cli", "policy", "video"),
-    3: ("algos", "evaluate"),
-    2: ("rd", "kernel", "engine", "graphs", "data", "tables", "plots"),
+    4: ("train", "groups", "plan", "grid", "online", "cli", "__main__", "bench", "projection", "papermill_cli", "policy", "video"),
+    3: ("algos", "evaluate", "toy"),
+    2: ("rd", "kernel", "engine", "graphs", "roofline", "data", "tables", "plots", "slider"),
     1: ("nets", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

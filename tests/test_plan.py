@@ -283,7 +283,7 @@ def test_what_matters_changes_the_fingerprint(data):
 def test_every_field_is_in_one_of_the_two_tests_above():
     known = {
         "algo", "dataset", "seeds", "steps", "scale", "config", "plugin", "variants", "eval_every",
-        "episodes", "last_k", "env", "device", "dtype", "out",
+        "episodes", "last_k", "env", "device", "dtype", "precision", "out",
         "size",  # through the data's digest
     }  # fmt: skip
     assert known == {f.name for f in dataclasses.fields(TrainConfig)}

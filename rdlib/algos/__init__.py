@@ -5,7 +5,7 @@ A name is an algorithm and any of the suffixes `_rd` (Representation Distinction
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class Entry:
     smaller networks than the paper's; `paper` is the published scale."""
 
     config: type
-    agent: Callable[..., Algorithm]
+    agent: Any  # a subclass of Algorithm
     critic: bool
     quick: Scale
     paper: Scale
