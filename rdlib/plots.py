@@ -1,6 +1,6 @@
 """Figures of the book in one style: colour-blind safe, legible at 390 px, drawn from data and records."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -11,9 +11,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rdlib import stats
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError, Dataset
 from rdlib.results import Record
+from rdlib.tables import Ours, Printed, title
 
 PALETTE = sns.color_palette("colorblind")
 STYLE: Any = {
@@ -131,3 +133,55 @@ def dataset_score(dataset: Dataset) -> float:
         return float(catalog.normalised_score(dataset.env_id or dataset.name, mean))
     except DataError:
         return float(mean)
+
+
+def seed_points(cells: Sequence[Ours], printed: Sequence[Printed] = ()) -> Figure:
+    """One row per cell: every seed's last-iterate score (filled), its best evaluation (hollow), their mean
+    (line); the paper's mean ± deviation as a grey bar where `printed` has the cell."""
+    theirs = {(p.algo, p.dataset): p for p in printed}
+    figure, axes = plt.subplots(figsize=(6, 1.2 + 0.32 * len(cells)))
+    for row, cell in enumerate(cells):
+        p = theirs.get((cell.algo, cell.dataset))
+        if p is not None:
+            wide = p.std or 0.6
+            axes.barh(row, 2 * wide, left=p.mean - wide, height=0.7, color="grey", alpha=0.3)
+        colour = PALETTE[1 if cell.algo.endswith("_rd") else 0]
+        axes.plot([cell.mean] * 2, [row - 0.35, row + 0.35], color=colour, lw=2)
+        height = row + np.linspace(-0.15, 0.15, len(cell.seeds)) * (len(cell.seeds) > 1)
+        axes.plot(cell.best, height, "o", mfc="none", color=colour, ms=5, alpha=0.7)
+        axes.plot(cell.last, height, "o", color=colour, ms=5)
+    several = len({c.dataset for c in cells}) > 1
+    names = [title(c.algo) + (f", {c.dataset}" if several else "") for c in cells]
+    axes.set_yticks(range(len(cells)), names)
+    axes.invert_yaxis()
+    axes.set(xlabel="normalised score: last iterate (filled), best (hollow)")
+    return figure
+
+
+def intervals(
+    rows: Mapping[str, tuple[float, tuple[float, float]]], xlabel: str, at: float
+) -> Figure:
+    """Estimates with their intervals, one row each, and a vertical line at `at`."""
+    figure, axes = plt.subplots(figsize=(6, 1.2 + 0.4 * len(rows)))
+    for row, ((value, (low, high)), colour) in enumerate(zip(rows.values(), cycle(PALETTE))):
+        axes.plot([low, high], [row, row], color=colour, lw=6, alpha=0.4, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=colour)
+    axes.axvline(at, color="grey", ls="--", lw=1.2)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set(xlabel=xlabel)
+    return figure
+
+
+def profiles(columns: Mapping[str, stats.Array]) -> Figure:
+    """Performance profiles of scores (S,D) by name, with 95 % bands of the stratified bootstrap."""
+    figure, axes = plt.subplots(figsize=(6, 3.6))
+    top = max(float(x.max()) for x in columns.values())
+    thresholds = np.linspace(0, max(top, 1.0), 101)
+    for (name, x), colour in zip(columns.items(), cycle(PALETTE)):
+        low, high = stats.interval(lambda s: stats.profile(s, thresholds), x, repeats=2_000)
+        axes.plot(thresholds, stats.profile(x, thresholds), label=name, color=colour, lw=2)
+        axes.fill_between(thresholds, low, high, color=colour, alpha=0.2, lw=0)
+    axes.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
+    axes.legend()
+    return figure

@@ -11,6 +11,7 @@ same difference with p < 0.05 by `stats.p_value`. Both compare our runs with our
 scale only; nothing of ours is ever bold against a number of the paper.
 """
 
+import base64
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -147,17 +148,15 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
-def read_scale(results: Path, scale: str) -> list[Record]:
-    """The records of `results`/`scale`; none where there is no such folder. Raises TableError for a record
-    of another scale in it, RecordError for one that cannot be read (an older schema, say)."""
-    if not (results / scale).is_dir():
+def read_scale(folder: Path, scale: str) -> list[Record]:
+    """The records in `folder`, all of one scale; none where there is no such folder. Raises TableError
+    for a record of another scale, RecordError for one that cannot be read (an older schema, say)."""
+    if not folder.is_dir():
         return []
-    records = load_records(results / scale)
+    records = load_records(folder)
     for r in records:
         if r.scale != scale:
-            raise TableError(
-                f"{results / scale / r.file_name}: of scale {r.scale!r}, not {scale!r}"
-            )
+            raise TableError(f"{folder / r.file_name}: of scale {r.scale!r}, not {scale!r}")
     return records
 
 
@@ -386,6 +385,36 @@ def markdown(cells: Sequence[Cell]) -> str:
     head, body = _grid(cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format)))
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{LEGEND}\n"
+
+
+def html(cells: Sequence[Cell]) -> str:
+    """The same as a page shows it; a narrow screen scrolls it sideways."""
+
+    def box(cell: Cell) -> str:
+        first, *others = lines(cell, cells, "<b>{}</b>".format)
+        return "<br>".join(
+            [first, *(f'<span style="font-size: 0.85em">{text}</span>' for text in others)]
+        )
+
+    head, body = _grid(cells, box)
+    headings = "".join(f'<th scope="col">{text}</th>' for text in head)
+    rows = "".join(
+        f'<tr><th scope="row">{name}</th>' + "".join(f"<td>{text}</td>" for text in boxes) + "</tr>"
+        for name, *boxes in body
+    )
+    style = "overflow-x: auto; white-space: nowrap; font-variant-numeric: tabular-nums"
+    table = f"<table><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<div style="{style}" tabindex="0">{table}</div><p>{LEGEND.replace("<", "&lt;")}</p>'
+
+
+def downloads(name: str, files: Mapping[str, str]) -> str:
+    """Links that hold their files themselves: suffix to content, as `{"csv": …, "md": …, "tex": …}`."""
+    links = []
+    for suffix, text in files.items():
+        content = base64.b64encode(text.encode()).decode()
+        source = f"data:text/plain;base64,{content}"
+        links.append(f'<a download="{name}.{suffix}" href="{source}">{name}.{suffix}</a>')
+    return f"<p>Download: {', '.join(links)}</p>"
 
 
 def latex(cells: Sequence[Cell]) -> str:

@@ -219,17 +219,17 @@ def test_older_records_are_refused_by_name(tmp_path):
     with pytest.raises(
         RecordError, match=rf"{re.escape(str(path))}: schema 0, this version reads 1"
     ):
-        tables.read_scale(tmp_path, "paper")
+        tables.read_scale(tmp_path / "paper", "paper")
 
 
 def test_scales_have_folders_of_their_own(tmp_path):
-    assert tables.read_scale(tmp_path, "paper") == []
+    assert tables.read_scale(tmp_path / "paper", "paper") == []
     path = save_record(record(scale="quick"), tmp_path / "paper")
     with pytest.raises(TableError, match=rf"{re.escape(str(path))}: of scale 'quick', not 'paper'"):
-        tables.read_scale(tmp_path, "paper")
+        tables.read_scale(tmp_path / "paper", "paper")
     (tmp_path / "other").mkdir()
     with pytest.raises(RecordError, match="no records"):
-        tables.read_scale(tmp_path, "other")
+        tables.read_scale(tmp_path / "other", "paper")
 
 
 # Joined --------------------------------------------------------------------------------------
@@ -375,7 +375,7 @@ def test_titles():
 
 def test_the_published_records_join_both_tables():
     quick = tables.collect(load_records(RESULTS / "quick"))
-    paper = tables.collect(tables.read_scale(RESULTS, "paper"))
+    paper = tables.collect(tables.read_scale(RESULTS / "paper", "paper"))
     for table in (1, 2):
         cells = tables.join(table, PAPER, paper, quick, CORL)
         ran = [c for c in cells if c.quick]
