@@ -1,20 +1,24 @@
-# Two commands for a fresh checkout: `make train` and `make test`. Both set up .venv first, once, and again only when
-# requirements.lock or pyproject.toml has changed. `make PYTHON=python3.12 train` takes another interpreter.
+# Three commands for a fresh checkout: `make train`, `make test` and `make book`. Each sets up .venv first, once, and again
+# only when requirements.lock or pyproject.toml has changed. `make PYTHON=python3.12 train` takes another interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+SITE := _build/html
 
 # What `make lock` holds back; everything else is the newest that goes with it. The reasons:
 #   mujoco 3.5.0 changed Hopper's contact dynamics, so scores would not compare; rliable imports what pandas 3 removed.
 PINS := torch==2.13.0 mujoco==3.4.0 gymnasium==1.4.0 gymnasium-robotics==1.4.2 minari==0.5.4 'pandas<3' 'pandas-stubs<3'
 
-.PHONY: help train test lint notebooks lock clean
+.PHONY: help train test lint notebooks book book-test pdf lock clean
 
 help:
 	@echo 'make train   set up .venv, then train and evaluate TD3-N + RD by the notebook; records go to runs/'
-	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, the notebooks'
+	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, the notebooks, the book'
+	@echo 'make book    set up .venv, then build the book into $(SITE)/; its pages run where their code is new'
+	@echo 'make book-test   build the book, then open every page in a browser (chromium)'
+	@echo 'make pdf     the book as a PDF, where LaTeX is installed'
 	@echo 'make lock    resolve requirements.lock anew from pyproject.toml'
-	@echo 'make clean   remove .venv and caches (runs/ stays)'
+	@echo 'make clean   remove .venv, _build and caches (runs/ stays)'
 
 train: $(READY)
 	@mkdir -p runs/td3n_rd
@@ -23,7 +27,9 @@ train: $(READY)
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations=5
-	@$(MAKE) --no-print-directory notebooks
+	@$(MAKE) --no-print-directory notebooks book
+	$(BIN)/python book/check_pages.py $(SITE)
+	$(BIN)/python book/check_browser.py --if-possible $(SITE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,6 +43,26 @@ notebooks: $(READY)
 	  n=$$((n + 1)); echo "notebook $$n of $$total: $$notebook"; \
 	  $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$notebook" || exit 1; \
 	done
+
+# All pages are read anew (--all), for a page that is not gives no warning; what ran before does not run again. Pages run in
+# order of their names, one at a time.
+book: $(READY) _build/.code
+	@rm -rf notebooks/runs $(SITE) # a finished run would be read back, a page that has been removed would stay
+	$(BIN)/jupyter-book build . --all -W -n --keep-going
+
+# What a page shows depends on more than the page: a change of the code, the records or the lock makes all run again.
+_build/.code: $(shell find rdlib book/results -type f -not -path '*/__pycache__/*') requirements.lock
+	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
+
+book-test: book
+	$(BIN)/python book/check_pages.py $(SITE)
+	$(BIN)/python book/check_browser.py $(SITE)
+
+pdf: $(READY) _build/.code
+	@for tool in latexmk xelatex; do command -v $$tool >/dev/null || { \
+	  echo "make pdf needs LaTeX, and there is no $$tool. On Debian and Ubuntu: apt install latexmk texlive-xetex" \
+	    "texlive-latex-extra texlive-fonts-extra. make book needs none." >&2; exit 1; }; done
+	$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going
 
 # rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/papermill_cli.py).
 $(READY): requirements.lock pyproject.toml
@@ -62,5 +88,5 @@ lock: $(READY)
 	@mv requirements.lock.new requirements.lock && echo 'requirements.lock written'
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
