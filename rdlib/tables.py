@@ -407,6 +407,16 @@ def html(cells: Sequence[Cell]) -> str:
     return f'<div style="{style}" tabindex="0">{table}</div><p>{LEGEND.replace("<", "&lt;")}</p>'
 
 
+def scrolled(table: pd.DataFrame, digits: int = 1) -> str:
+    """A long table as HTML in a box that scrolls both ways; what is missing is left empty."""
+    with pd.option_context("display.max_colwidth", None):  # a command is shown whole
+        text = table.to_html(
+            index=False, na_rep="", float_format=f"{{:.{digits}f}}".format, border=0
+        )
+    style = "overflow: auto; max-height: 30em; white-space: nowrap"
+    return f'<div style="{style}" tabindex="0">{text}</div>'
+
+
 def downloads(name: str, files: Mapping[str, str]) -> str:
     """Links that hold their files themselves: suffix to content, as `{"csv": …, "md": …, "tex": …}`."""
     links = []

@@ -1,0 +1,179 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Ablations and rivals
+#
+# What of RD does the work, how sensitive is it, and what else would have done as well? The questions were fixed
+# before any of the runs (`workflow/protocol.md`, with the rule by which the setting is chosen and what would
+# count against RD) and are the rows of `workflow/ablations.csv`. Each row is trained as one batch, its variants side by
+# side. This page fills in as records come into `book/results/ablations-paper`.
+
+# %% tags=["parameters"]
+results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
+
+# %%
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from rdlib import grid, plots, tables
+
+plots.use_style()
+repository = next(
+    (p for p in (Path(".."), Path(".")) if (p / "book/results/paper.csv").is_file()), None
+)
+if repository is None:
+    raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
+results = Path(results) if results else repository / "book/results"
+
+# %%
+import numpy as np
+import pandas as pd
+
+from rdlib.results import load_records
+
+questions = grid.read_questions(repository / "workflow/ablations.csv")
+records = tables.read_scale(results / "ablations-paper", "paper")
+rates = grid.read_rates(repository / "workflow/speed.csv")
+stages = {
+    "select": "Choosing the setting, on Hopper and seeds of its own",
+    "rival": "Rivals, with as many values to choose from",
+    "ablate": "Ablations of RD as frozen",
+}
+
+
+def cells_of(question, variant):
+    """What has been run of one variant, by dataset."""
+    return {c.dataset: c for c in tables.collect(question.answers(variant, records)).values()}
+
+
+def label(variant):
+    """weight 0.1"""
+    return ", ".join(f"{k.removeprefix('plugin.')} {v}" for k, v in variant.items())
+
+
+rows = []
+for q in questions:
+    for variant in q.variants:
+        by_dataset = cells_of(q, variant)
+        whole = all(d in by_dataset and by_dataset[d].seeds == q.seeds for d in q.datasets)
+        done = sum(len(c.seeds) for c in by_dataset.values())
+        part_run = f"{done} of {len(q.seeds) * len(q.datasets)} runs" if done else "not run"
+        hours = sum(grid.core_hours(q.algo, d, len(q.seeds), rates) for d in q.datasets)
+        rows.append({
+            "stage": q.stage, "question": q.question, "algorithm": tables.title(q.algo),
+            "variant": label(variant), "status": "run" if whole else part_run,
+            "mean": np.mean([c.mean for c in by_dataset.values()]) if whole else np.nan,
+            **{d: tables.spread(c.last) for d, c in by_dataset.items()},
+            "seeds": f"{min(q.seeds)} to {max(q.seeds)}", "core hours": np.nan if whole else hours,
+        })  # fmt: skip
+table = pd.DataFrame(rows)
+for stage, heading in stages.items():
+    part = table[table.stage == stage].drop(columns="stage").dropna(axis=1, how="all")
+    display(HTML(f"<p><b>{heading}</b></p>{tables.scrolled(part)}"))
+print(
+    f"{(table.status == 'run').sum()} of {len(table)} variants have been run; the others would take "
+    f"{table['core hours'].sum():,.0f} hours of one CPU core."
+)
+display(HTML(tables.downloads("ablations", {"csv": table.to_csv(index=False)})))
+
+# %% [markdown]
+# What runs them, all or one (with `-n` it only says what it would run):
+#
+#     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local ablations
+#     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local job --config only=lambda-td3n
+#
+# ## How the score depends on λ
+#
+# One line a backbone, mean over the three Hopper datasets; the dashed line is that base without RD.
+
+# %% mystnb={"image": {"alt": "Mean score on Hopper against the weight of RD, a line for each backbone"}}
+sweep = {q.algo: q for q in questions if q.name.startswith("lambda-")}
+lines = {}
+for algo, q in sweep.items():
+    found = [(v["plugin.weight"], cells_of(q, v)) for v in q.variants]
+    lines[algo] = [
+        (w, np.mean([c.mean for c in s.values()])) for w, s in found if len(s) == len(q.datasets)
+    ]
+if any(lines.values()):
+    figure, axes = plots.plt.subplots(figsize=(6, 3.6))
+    for algo, points in lines.items():
+        if points:
+            axes.plot(*zip(*points), "o-", label=tables.title(algo))
+    axes.set(xscale="log", xlabel="λ", ylabel="mean normalised score")
+    axes.legend()
+    display(figure)
+    plots.plt.close("all")
+else:
+    print("not run")
+
+# %% [markdown]
+# ## What can be seen at quick scale
+#
+# The records of `book/results/quick` are small runs on the bundled `hopper-medium`: small networks, 12,000 updates,
+# three seeds. They do not rank anything. They do show, on TD3-N-UNC, the quantities that RD acts on: the
+# product of features between the data's action and the policy's, what values do, and how far the last iterate is
+# from the best.
+
+# %%
+quick = [
+    r
+    for r in load_records(results / "quick")
+    if r.dataset == "hopper-medium" and r.algo in ("td3n", "td3n_rd")
+]
+frame = plots.evaluations(quick)
+
+
+def compare(column, ylabel, log=False):
+    """One diagnostic over training, without and with RD, every seed thin."""
+    figure, axes = plots.plt.subplots(figsize=(6, 3.4))
+    for (algo, part), colour in zip(frame.groupby("algo"), plots.PALETTE):
+        runs = part.pivot_table(index="step", columns="seed", values=column)
+        axes.plot(runs.index, runs, color=colour, lw=0.6, alpha=0.6)
+        axes.plot(runs.index, runs.median(axis=1), color=colour, lw=2, label=tables.title(algo))
+    axes.set(xlabel="gradient updates", ylabel=ylabel, yscale="symlog" if log else "linear")
+    axes.legend()
+    display(figure)
+    plots.plt.close("all")
+
+
+# %% mystnb={"image": {"alt": "Feature product between data action and policy action over updates, logarithmic beyond 1: without RD it grows by eight orders of magnitude, with it it stays below a hundred"}}
+compare("kernel_data_policy", "feature product, data and policy", log=True)
+
+# %% mystnb={"image": {"alt": "Mean value of the policy's actions over updates, logarithmic beyond 1: without RD it passes a million for all three seeds, with RD it settles near 60"}}
+compare("q_policy", "mean Q(s, π(s))", log=True)
+
+# %% mystnb={"image": {"alt": "Cosine of the features of data action and policy action over updates, with and without RD"}}
+compare("cosine_data_policy", "feature cosine, data and policy")
+
+# %% [markdown]
+# The product can be made small by small norms as well as by turning features apart; the cosine tells which it
+# was. Rank and norm of the features beside it, at the end of each run, with last against best score and the cost:
+
+# %%
+rows = []
+for r in quick:
+    end = r.evaluations[-1]["diagnostics"]
+    rows.append(
+        {
+            "algorithm": tables.title(r.algo),
+            "seed": r.seed,
+            "last": r.last_score(),
+            "best": r.best_score(),
+            "feature norm": end["feature_norm"],
+            "effective rank": end["srank"],
+            "seconds per agent": r.seconds / r.agents,
+        }
+    )
+display(HTML(tables.scrolled(pd.DataFrame(rows))))

@@ -1,0 +1,184 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Table 1: each base with and without RD
+#
+# The paper's first table puts RD onto four algorithms, on nine datasets. Here each of its 72 numbers stands
+# with ours under it, or with the words *not run*. The page is made from the records in `book/results` each
+# time it is built, so a record that is added appears, and nothing is typed.
+#
+# A score is D4RL's: 0 is a random policy, 100 an expert. Ours is the mean ± deviation over seeds of the
+# *last-iterate* score, the mean of the last evaluations, as many as were fixed before the run; the slides do
+# not say whether theirs is last or best, nor over how many seeds. A run that diverged has no last iterate and
+# counts as 0. Cells with mixed data, settings or scales are refused and stop this page.
+
+# %% tags=["parameters"]
+results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
+
+# %%
+from pathlib import Path
+
+from IPython.display import HTML, display
+
+from rdlib import grid, plots, stats, tables
+
+plots.use_style()
+repository = next(
+    (p for p in (Path(".."), Path(".")) if (p / "book/results/paper.csv").is_file()), None
+)
+if repository is None:
+    raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
+results = Path(results) if results else repository / "book/results"
+
+# %%
+paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results / "corl.csv")
+ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
+quick = tables.collect(tables.read_scale(results / "quick", "quick"))
+cells = tables.join(1, paper, ours, quick, corl)
+display(HTML(tables.html(cells)))
+ran = sum(c.ours is not None for c in cells)
+print(
+    f"{ran} of {len(cells)} cells have been run at the paper's scale, {sum(c.quick is not None for c in cells)} at quick scale."
+)
+
+# %% [markdown]
+# Quick runs take minutes on two CPU cores: small networks, a few thousand updates, one dataset, and that a
+# stand-in rolled out by this project, since D4RL's files are not bundled. They show that the code runs and
+# what RD does to it there. They are no estimate of the number above them.
+#
+# ## Does RD do what the paper says?
+#
+# Of each pair, the effect is the score with RD less the score without. The signs can agree or not. In
+# three pairs the paper's effect is 0 as printed, and these count on neither side. Beside each base stands the
+# rank correlation, over datasets, of our column with the paper's and with CORL's.
+
+# %%
+pairs = {base: f"{base}_rd" for base in ("td3n", "sacn", "td3bc", "cql")}
+effects, ranks = tables.effects(cells), tables.correlations(cells).set_index("algorithm")
+for base in pairs:
+    mine = effects[effects.base == base]
+    signs = mine["same sign"].dropna()
+    up, down = (mine.paper > 0).sum(), (mine.paper < 0).sum()
+    line = f"{tables.title(base)}: in the paper RD raises {up} of {len(mine)} scores and lowers {down}; "
+    if mine.ours.notna().any():
+        line += f"ours has the same sign in {int(signs.sum())} of {len(signs)}"
+        line += f", rank correlation {ranks['with the paper'][base]:.2f} over {ranks.datasets[base]} datasets"
+    else:
+        line += "ours: not run"
+    print(line)
+
+# %% [markdown]
+# With five seeds a side, the permutation test behind a dagger can reach p = 0.008; with three it cannot fall
+# below 0.1, and nothing is called significant however far apart two cells are.
+#
+# ## Every seed
+#
+# Means hide what RD is for: in the paper most of its gain comes from seeds that no longer diverge. So here is
+# every seed by itself, at the paper's scale where there are runs. Grey bars are the paper's mean ± deviation.
+
+# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 1 that was run, with the paper's mean and deviation as a grey bar"}}
+mine = [c.ours for c in cells if c.ours]
+if mine:
+    display(plots.seed_points(mine, [p for p in paper if p.table == 1]))
+    plots.plt.close("all")
+else:
+    print("At the paper's scale: not run.")
+
+# %% [markdown]
+# The same at quick scale. The paper has no number for these runs.
+
+# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium: with RD the three seeds of TD3-N-UNC lie close together, without it one is high and two near zero"}}
+small = [c.quick for c in cells if c.quick]
+figure = plots.seed_points(small)
+figure.suptitle("quick scale, bundled hopper-medium")
+display(figure)
+plots.plt.close("all")
+
+# %% [markdown]
+# ## Over all datasets
+#
+# Three summaries that say how sure they are. The interquartile mean (IQM) leaves out the lowest and highest
+# quarter of all runs. The probability of improvement is that of a run with RD scoring above one without, mean over
+# datasets. A performance profile shows what share of runs is above each score. Intervals are 95 % intervals of the
+# bootstrap over seeds, stratified by dataset; with three seeds they are too narrow. Only pairs that ran with
+# the same seeds, at least two, stand here.
+
+
+# %%
+def comparable(found):
+    """The pairs of which both sides ran with the same seeds, and the datasets on which they did."""
+    pair_of = {}
+    for base, rd in pairs.items():
+        names = [d for a, d in found if a == base and (rd, d) in found]
+        seeds = {found[a, d].seeds for d in names for a in (base, rd)}
+        if names and len(seeds) == 1 and len(seeds.pop()) > 1:
+            pair_of[base] = [tables.matrix(found, a, names) for a in (rd, base)]
+    return pair_of
+
+
+def summaries(found, what):
+    """Figures of the pairs in `found`, each said to be of `what`."""
+    pair_of = comparable(found)
+    if not pair_of:
+        print(f"{what}: not run.")
+        return
+    iqm, better = {}, {}
+    for base, (with_rd, without) in pair_of.items():
+        name = tables.title(base)
+        for label, x in ((name, without), (f"{name} + RD", with_rd)):
+            iqm[label] = stats.iqm(x), stats.interval(stats.iqm, x)
+        better[name] = (
+            stats.improvement(with_rd, without),
+            stats.interval(stats.improvement, with_rd, without),
+        )
+        print(f"{what}, {name}: {with_rd.shape[0]} seeds on {with_rd.shape[1]} of 9 datasets")
+    figures = [plots.intervals(iqm, "IQM of normalised scores", 0)]
+    figures.append(plots.intervals(better, "probability that RD improves on its base", 0.5))
+    for base, (with_rd, without) in pair_of.items():
+        name = tables.title(base)
+        figures.append(plots.profiles({name: without, f"{name} + RD": with_rd}))
+    for figure in figures:
+        figure.suptitle(what)
+        display(figure)
+    plots.plt.close("all")
+
+
+# %% mystnb={"image": {"alt": "At the paper's scale, for each pair: IQM with its interval, probability that RD improves on its base, performance profiles"}}
+summaries(ours, "paper's scale")
+
+# %% mystnb={"image": {"alt": "At quick scale, TD3-N-UNC with and without RD on hopper-medium: IQM with its interval, probability of improvement, performance profile"}}
+summaries(
+    {k: o for k, o in quick.items() if k[1] == "hopper-medium"}, "quick scale, hopper-medium only"
+)
+
+# %% [markdown]
+# ## Every cell
+#
+# The paper's value, CORL's, ours at each scale, how it was made, and for what was not run the command that runs it
+# and its projected cost: hours of one CPU core for five seeds, from `workflow/speed.csv`, evaluations not
+# counted. `snakemake` runs all of it (`workflow/Snakefile`). The downloads hold every column.
+
+# %%
+commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
+table = tables.frame(cells, commands, hours)
+shown = table.drop(columns=["table", "paper_bold", "bold", "p", "note", "best_std", "corl_best"])
+display(HTML(tables.scrolled(shown)))
+print(f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU")
+files = {"csv": table.to_csv(index=False), "md": tables.markdown(cells), "tex": tables.latex(cells)}
+display(HTML(tables.downloads("table1", files)))
+
+# %% [markdown]
+# CORL's numbers are those of its README, on D4RL's v2 files, by an independent code base; its column for
+# SAC-N is another algorithm than SAC-N-UNC (the minimum over up to 500 critics) and is not shown. Most of the
+# paper's CQL numbers are equal to earlier numbers of CORL's, so these two are not independent.
