@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from synthetic import fields, limits
+from synthetic import fields
 
 from rdlib import algos, kernel
 from rdlib.data.dataset import Dataset
-from rdlib.data.sequences import resident
-from rdlib.data.transitions import Normaliser, Transitions
-from rdlib.engine import Algorithm, Engine, Player
-from rdlib.rng import Streams
+from rdlib.data.transitions import Transitions
+from rdlib.engine import Algorithm, Player
+from rdlib.toy import Agents
 
 SEEDS = (0, 1, 2)
 
@@ -60,20 +59,14 @@ def train(
     They differ in these hyperparameters, of the algorithm or its plug-in, and in nothing else: the same
     seeds, so the same start, minibatches and noise. What `config` holds and the algorithm lacks is left
     out."""
-    recipe = algos.find(name)
     pairs = [(g, p) for g in groups for p in plugins for _ in SEEDS]
-    fitting = fields(recipe.entry.config, config)
-    configs = [recipe.config({**fitting, **g}) for g, _ in pairs]
-    streams = Streams([s for _ in range(len(pairs) // len(SEEDS)) for s in SEEDS])
-    datasets, units = [data] * len(pairs), [(1.0, 0.0)] * len(pairs)
-    normaliser = Normaliser(datasets, limits(data.act_dim), False, units)
-    algorithm = algos.build(
-        recipe, configs, [recipe.plugin_config(p) for _, p in pairs], streams,
-        data.obs_dim, data.act_dim, steps=steps,
+    fitting = fields(algos.find(name).entry.config, config)
+    agents = Agents(
+        name, [data] * len(pairs), SEEDS * (len(pairs) // len(SEEDS)),
+        [{**fitting, **g} for g, _ in pairs], [p for _, p in pairs], steps,
     )  # fmt: skip
-    transitions, gather = resident(datasets, normaliser, algorithm.context)
-    Engine(algorithm, streams, transitions.sizes, gather).run(0, steps)
-    return Trained(algorithm, transitions)
+    agents.train(steps)
+    return Trained(agents.algorithm, agents.transitions)
 
 
 class Bandit:
