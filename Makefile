@@ -9,7 +9,7 @@ SITE := _build/html
 #   mujoco 3.5.0 changed Hopper's contact dynamics, so scores would not compare; rliable imports what pandas 3 removed.
 PINS := torch==2.13.0 mujoco==3.4.0 gymnasium==1.4.0 gymnasium-robotics==1.4.2 minari==0.5.4 'pandas<3' 'pandas-stubs<3'
 
-.PHONY: help train test lint notebooks book book-test pdf lock clean
+.PHONY: help train test lint notebooks book book-test pdf lock clean tables smoke
 
 help:
 	@echo 'make train   set up .venv, then train and evaluate TD3-N + RD by the notebook; records go to runs/'
@@ -17,6 +17,8 @@ help:
 	@echo 'make book    set up .venv, then build the book into $(SITE)/; its pages run where their code is new'
 	@echo 'make book-test   build the book, then open every page in a browser (chromium)'
 	@echo 'make pdf     the book as a PDF, where LaTeX is installed'
+	@echo 'make tables  the tables and their figures from the published records, into runs/tables; nothing is trained'
+	@echo 'make smoke   the whole grid of runs behind them (workflow/Snakefile) at toy size'
 	@echo 'make lock    resolve requirements.lock anew from pyproject.toml'
 	@echo 'make clean   remove .venv, _build and caches (runs/ stays)'
 
@@ -76,6 +78,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+tables: $(READY)
+	$(BIN)/python workflow/tables.py
+
+# Two jobs at once: `gpu` is what the local profile counts jobs by, also where there is none.
+smoke: $(READY)
+	rm -rf runs/smoke
+	$(BIN)/snakemake --profile workflow/profiles/local --configfile workflow/smoke.yaml \
+	  --cores 2 --resources gpu=2 -- tables ablations
 
 # Without torch's CUDA packages, which pip adds by itself where it takes a CUDA build of torch.
 lock: $(READY)

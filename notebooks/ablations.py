@@ -92,7 +92,7 @@ display(HTML(tables.downloads("ablations", {"csv": table.to_csv(index=False)})))
 # What runs them, all or one (with `-n` it only says what it would run):
 #
 #     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local ablations
-#     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local job --config only=lambda-td3n
+#     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local runs --config only=lambda-td3n
 #
 # ## How the score depends on λ
 #

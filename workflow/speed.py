@@ -1,4 +1,4 @@
-"""Measure what the grid's jobs will cost: python workflow/speed.py [device], adds rows to workflow/speed.csv.
+"""Measure what the grid's jobs will cost: python workflow/speed.py [device] adds rows to speed.csv.
 
 Full updates at the paper's network sizes on random data of Hopper's shapes (rdlib.bench), no evaluation.
 On a CPU one thread runs, and the rate is per second of that core's time, so that a busy machine gives
@@ -38,7 +38,9 @@ def main(device_name: str) -> None:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(COLUMNS)
-        for algo in [a + s for a, e in algos.ALGORITHMS.items() for s in ("", "_rd") if e.critic or not s]:
+        for algo in [
+            a + s for a, e in algos.ALGORITHMS.items() for s in ("", "_rd") if e.critic or not s
+        ]:
             wall, cpu = time.perf_counter(), time.process_time()
             row = bench.measure(algo, AGENTS[device.type], device, SECONDS, {})
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -1,0 +1,40 @@
+"""Copy the records of finished runs to where they are published: all, or none if one is missing."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rdlib import tables
+from rdlib.results import RecordError, load_record, save_record, without_doubles
+
+
+def collect(lists: list[Path], to: Path, seeds: list[int]) -> list[Path]:
+    """The records named in `lists` (one path a line) into `to`. With `seeds`, each cell must have exactly
+    those. Raises RecordError, TableError, and then nothing was written."""
+    paths = [Path(line) for found in lists for line in found.read_text().split()]
+    records = without_doubles((path, load_record(path)) for path in paths)
+    if seeds:
+        tables.collect(records, seeds)
+    return [save_record(record, to) for record in records]
+
+
+def main() -> int:
+    """The command that the Snakefile calls."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "lists", type=Path, nargs="+", help="files that list records, one path a line"
+    )
+    parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--seeds", default="", help="with commas between; empty: any")
+    a = parser.parse_args()
+    try:
+        written = collect(a.lists, a.to, [int(s) for s in a.seeds.split(",") if s])
+    except (RecordError, tables.TableError) as error:
+        print(f"collect: {error}", file=sys.stderr)
+        return 2
+    print(*written, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

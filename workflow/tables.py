@@ -1,0 +1,72 @@
+"""Write both tables (CSV, Markdown, LaTeX) and their figures (SVG) from the records: no training."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import matplotlib
+
+from rdlib import grid, plots, tables
+from rdlib.checkpoint import write_atomically
+from rdlib.results import RecordError
+
+HERE = Path(__file__).parent
+PUBLISHED = (
+    HERE.parent / "book" / "results"
+)  # the paper's and CORL's numbers are there whatever is run
+
+
+def write(results: Path, to: Path) -> list[Path]:
+    """Everything that `results` gives, into `to`. Raises TableError, RecordError before it writes."""
+    matplotlib.use("agg")
+    plots.use_style()
+    paper, corl = (
+        tables.read_paper(PUBLISHED / "paper.csv"),
+        tables.read_corl(PUBLISHED / "corl.csv"),
+    )
+    ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
+    quick = tables.collect(tables.read_scale(results / "quick", "quick"))
+    commands, hours = grid.not_run(grid.read_rates(HERE / "speed.csv"))
+    files: dict[str, str] = {}
+    figures = {}
+    for table in (1, 2):
+        cells = tables.join(table, paper, ours, quick, corl)
+        files[f"table{table}.csv"] = tables.frame(cells, commands, hours).to_csv(index=False)
+        files[f"table{table}.md"] = tables.markdown(cells)
+        files[f"table{table}.tex"] = tables.latex(cells)
+        for scale, printed in (
+            ("ours", paper),
+            ("quick", []),
+        ):  # quick runs beside no number of the paper
+            found = [cell for cell in (getattr(c, scale) for c in cells) if cell]
+            if found:
+                shown = [p for p in printed if p.table == table]
+                figures[f"table{table}-seeds-{found[0].scale}.svg"] = plots.seed_points(
+                    found, shown
+                )
+        if table == 1:
+            files["effects.csv"] = tables.effects(cells).to_csv(index=False)
+        files[f"correlations{table}.csv"] = tables.correlations(cells).to_csv(index=False)
+    for name, text in files.items():
+        write_atomically(to / name, text.encode())
+    for name, figure in figures.items():
+        figure.savefig(to / name, metadata={"Date": None})
+    return [to / name for name in (*files, *figures)]
+
+
+def main() -> int:
+    """The command of `make tables` and of the Snakefile."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=PUBLISHED)
+    parser.add_argument("--to", type=Path, default=Path("runs/tables"))
+    a = parser.parse_args()
+    try:
+        print(*write(a.results, a.to), sep="\n")
+    except (RecordError, tables.TableError) as error:
+        print(f"tables: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
