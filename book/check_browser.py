@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,7 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
     def translate_path(self, path: str) -> str:
         """A file of the site; what lies outside of it does not exist."""
         inside = path.startswith(self.home)
-        return super().translate_path("/" + path.removeprefix(self.home) if inside else "/\0")
+        return super().translate_path("/" + path.removeprefix(self.home) if inside else "/.outside")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """404.html in place of the server's own page."""
@@ -180,7 +180,7 @@ async def shoot(tab: Tab, path: Path, width: int) -> None:
 
 
 async def visit_all(
-    port: int, origin: str, names: list[str], shots: Path
+    port: int, origin: str, names: list[str], shots: Path, schemes: Sequence[str]
 ) -> dict[str, dict[str, list[str]]]:
     """The problems of every page by mode, "1280 light" and so on; prints a row as soon as it is known."""
     import urllib.request
@@ -190,7 +190,7 @@ async def visit_all(
     tab = Tab(await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 28))
     for domain in ("Page", "Runtime", "Log", "Network"):
         await tab.send(f"{domain}.enable")
-    modes = [(width, scheme) for width in WIDTHS for scheme in SCHEMES]
+    modes = [(width, scheme) for width in WIDTHS for scheme in schemes]
     column = max(map(len, names))
     print(f"{'page':{column}}  " + "  ".join(f"{w} {s:5}" for w, s in modes), flush=True)
     found: dict[str, dict[str, list[str]]] = {}
@@ -221,9 +221,9 @@ def start(browser: str, profile: Path) -> tuple[subprocess.Popen, int]:
 
 
 def check(
-    site: Path, names: list[str], browser: str, shots: Path
+    site: Path, names: list[str], browser: str, shots: Path, schemes: Sequence[str] = SCHEMES
 ) -> dict[str, dict[str, list[str]]]:
-    """`visit_all` of these pages of the site in folder `site`."""
+    """`visit_all` of these pages of the site in folder `site`, screenshots into `shots`."""
     home = urlsplit(public()[1]).path or "/"
     handler = type("Here", (Handler,), {"home": home})
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(site)))
@@ -233,7 +233,7 @@ def check(
         process, port = start(browser, Path(profile))
         try:
             origin = f"http://127.0.0.1:{server.server_port}{home}"
-            return asyncio.run(visit_all(port, origin, names, shots))
+            return asyncio.run(visit_all(port, origin, names, shots, schemes))
         finally:
             process.terminate()
             process.wait()

@@ -20,6 +20,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from rdlib import tables
 from rdlib.results import Record, RecordError, fingerprint, load_records
 
 RESULTS = Path("book/results")
@@ -29,46 +30,34 @@ COLUMNS = (
 
 
 def cell(folder: Path, algo: str, dataset: str) -> list[Record]:
-    """The seeds of one algorithm on one dataset, in order. RecordError where there are none, or where they
-    are of more than one configuration."""
+    """The seeds of one algorithm on one dataset, in order. RecordError where there are none; TableError
+    where they differ in more than their seed."""
     records = load_records(folder)
-    found = sorted(
-        (r for r in records if (r.algo, r.dataset) == (algo, dataset)), key=lambda r: r.seed
-    )
+    found = [r for r in records if (r.algo, r.dataset) == (algo, dataset)]
     if not found:
         there = ", ".join(sorted({f"{r.algo}/{r.dataset}" for r in records}))
         raise RecordError(f"{folder.name} has no {algo}/{dataset}; it has {there}")
-    if len({setting(r) for r in found}) > 1:
-        raise RecordError(
-            f"{folder.name}: {algo}/{dataset} ran in more than one configuration or on other data"
-        )
-    return found
+    [ours] = tables.collect(found).values()
+    return list(ours.records)
 
 
-def setting(record: Record) -> str:
-    """What runs have in common that differ in their seed only (config_hash holds the seed too)."""
-    return fingerprint(
-        [record.config, record.plugin, record.steps, record.scale, record.dataset_digest]
-    )
-
-
-def spread(scores: Sequence[float]) -> str:
-    """Mean ± deviation (of the population) of finished runs; diverged ones, which are NaN, are counted."""
-    done = np.array([s for s in scores if np.isfinite(s)])
-    if not len(done):
-        return "diverged"
-    text = f"{done.mean():.1f}" + (f" ± {done.std():.1f}" if len(done) > 1 else "")
-    lost = len(scores) - len(done)
-    return text + (f", {lost} of {len(scores)} diverged" if lost else "")
+def score(records: Sequence[Record], best: bool = False) -> str:
+    """Mean ± deviation over seeds, by the rule of the tables: a diverged run's last score counts as 0."""
+    if best:
+        return tables.spread([r.best_score() for r in records])
+    lost = [r.status == "diverged" for r in records]
+    scores = [0.0 if d else r.last_score() for d, r in zip(lost, records, strict=True)]
+    return tables.spread(scores) + (f", {sum(lost)} of {len(lost)} diverged" if any(lost) else "")
 
 
 def value(records: Sequence[Record], field: str) -> str:
     """One field of a cell, as text. RecordError where there is none such or seeds disagree."""
     n = len(records)
     seeds = "1 seed" if n == 1 else f"{n} seeds"
-    if field in ("last", "best"):
-        scores = [r.last_score() if field == "last" else r.best_score() for r in records]
-        return f"{spread(scores)} ({seeds})" if field == "last" else spread(scores)
+    if field == "last":
+        return f"{score(records)} ({seeds})"
+    if field == "best":
+        return score(records, best=True)
     if field == "seeds":
         return seeds
     if field == "seconds":  # of whole batches: each says how many agents shared it
@@ -98,7 +87,8 @@ def look_up(record: Record, field: str) -> Any:
 
 
 def words(root: Path, text: str) -> str:
-    """What stands in the page for `folder/algo/dataset[:field]`. RecordError says what is wrong with it."""
+    """What stands in the page for `folder/algo/dataset[:field]`. RecordError or TableError says what is
+    wrong with it."""
     path, _, field = text.partition(":")
     parts = path.split("/", 2)
     if len(parts) != 3:
@@ -116,7 +106,7 @@ class RecordRole(SphinxRole):
         self.env.note_reread()  # records may have come
         try:
             text = words(Path(self.env.srcdir) / RESULTS, self.text)
-        except RecordError as error:
+        except (RecordError, tables.TableError) as error:
             message = self.inliner.reporter.error(f"record: {error}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.inline("", text, classes=["record"])], []
@@ -137,7 +127,7 @@ class Records(SphinxDirective):
         try:
             for name in names:
                 found.append(table(name, load_records(root / name)))
-        except RecordError as error:
+        except (RecordError, tables.TableError) as error:
             raise self.error(f"records: {error}") from None
         return found
 
@@ -146,14 +136,15 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
     """What ran: one row per algorithm, dataset and configuration, COLUMNS wide."""
     groups: defaultdict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in sorted(records, key=lambda r: (r.dataset, r.algo, r.seed)):
-        groups[record.algo, record.dataset, setting(record)].append(record)
+        setting = fingerprint([record.config, record.plugin, record.steps, record.dataset_digest])
+        groups[record.algo, record.dataset, setting].append(record)
     found = []
     for (algo, dataset, _), group in groups.items():
         wall = np.mean([r.seconds for r in group])
         found.append([
             algo, dataset, ", ".join(str(r.seed) for r in group),
-            joined(f"{r.stopped_at:,}" for r in group), spread([r.last_score() for r in group]),
-            spread([r.best_score() for r in group]), joined(r.device for r in group),
+            joined(f"{r.stopped_at:,}" for r in group), score(group),
+            score(group, best=True), joined(r.device for r in group),
             f"{wall / 60:.0f} min" if wall >= 60 else f"{wall:.0f} s",
             joined(r.started[:10] for r in group), joined((r.commit or "not known")[:7] for r in group),
         ])  # fmt: skip
