@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Overgeneralisation, measured
+# # Overgeneralisation in real training
 #
 # The chapter before this page says what should be seen when a critic overgeneralises. Here it is looked for
 # in real training on `hopper-medium` (bundled), of TD3-N-UNC plain and with RD: first in the stored records
