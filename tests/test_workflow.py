@@ -1,0 +1,283 @@
+"""The grid: every cell and every question is one run, described once; collecting and writing are strict."""
+
+import csv
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import test_tables
+import yaml
+
+from rdlib import algos, grid, tables
+from rdlib.__main__ import parser
+from rdlib.algos import cells
+from rdlib.engine import ConfigError
+from rdlib.plan import PLUGIN_PREFIX, TrainConfig, from_notebook
+from rdlib.results import RecordError, load_records, save_record
+from rdlib.rng import Streams
+
+ROOT = Path(__file__).parent.parent
+WORKFLOW = ROOT / "workflow"
+QUESTIONS = grid.read_questions(WORKFLOW / "ablations.csv")
+RATES = grid.read_rates(WORKFLOW / "speed.csv")
+sys.path.insert(0, str(WORKFLOW))
+import collect  # noqa: E402
+
+TABLE_JOBS = grid.table_jobs()
+
+
+# Jobs ----------------------------------------------------------------------------------------
+
+
+def test_each_cell_of_both_tables_is_trained_once():
+    trained = [(job.algo, d) for job in TABLE_JOBS for d in job.datasets]
+    assert set(trained) == {(c.algo, c.dataset) for c in cells.cells()}
+    assert len(trained) == len(set(trained)) == 72 + 153 - 36  # 36 stand in both tables
+    names = [job.name for job in TABLE_JOBS]
+    assert len(set(names)) == len(names) < 60
+    assert all(job.seeds == grid.SEEDS for job in TABLE_JOBS)
+    for job in TABLE_JOBS:
+        assert all(d.startswith(job.environment) for d in job.datasets)
+
+
+TINY = {"width": 8, "actor_width": 8, "depth": 1, "actor_depth": 1, "batch_size": 4}
+
+
+@pytest.mark.parametrize(
+    "job", [j for j in TABLE_JOBS if len(j.datasets) > 1], ids=lambda j: j.name
+)
+def test_what_is_one_job_can_be_trained_together(job):
+    recipe = algos.find(job.algo)
+    configs = []
+    for dataset in job.datasets:
+        cell = cells.find(job.algo, dataset)
+        config = recipe.config(cell.config)
+        known = {f.name for f in dataclasses.fields(config)}
+        small = {k: v for k, v in TINY.items() if k in known}
+        small |= {"n_critics": 2 + (config.n_critics > 10)} if "n_critics" in known else {}
+        configs.append(dataclasses.replace(config, **small))
+    assert len({cells.find(job.algo, d).steps for d in job.datasets}) == 1
+    streams = Streams(range(len(configs)), "cpu")
+    algos.build(
+        recipe, configs, [recipe.plugin_config({})] * len(configs), streams, 11, 3, steps=10
+    )
+
+
+def test_a_folder_is_of_what_was_asked_and_not_of_where_it_runs():
+    job, runs = TABLE_JOBS[0], Path("runs")
+    first = job.asked("d4rl", "paper", runs).out
+    assert first == job.asked("d4rl", "paper", runs, device="cpu").out
+    others = [
+        job.asked("bundled", "paper", runs), job.asked("d4rl", "quick", runs),
+        job.asked("d4rl", "paper", runs, steps=7),
+        dataclasses.replace(job, plugin={"weight": 1.0}).asked("d4rl", "paper", runs),
+        dataclasses.replace(job, seeds=(0,)).asked("d4rl", "paper", runs),
+    ]  # fmt: skip
+    assert len({first, *(o.out for o in others)}) == 6
+    assert grid.data_name("pen-human", "bundled") == "pen-demos"
+    assert grid.data_name("pen-human", "d4rl") == "d4rl/pen-human-v1"
+    with pytest.raises(ConfigError, match="source = 'minari'"):
+        grid.data_name("pen-human", "minari")
+
+
+def test_the_command_of_a_cell_that_was_not_run_is_one_that_the_command_line_takes():
+    commands, hours = grid.not_run(RATES)
+    assert commands.keys() == hours.keys() == {(c.algo, c.dataset) for c in cells.cells()}
+    for (algo, dataset), line in commands.items():
+        words = shlex.split(line)
+        assert words[:3] == ["python", "-m", "rdlib"]
+        asked = parser().parse_args(words[3:])
+        assert (asked.algo, asked.seeds, asked.scale) == (algo, grid.SEEDS, "paper")
+        assert tables.catalog.short_name(asked.dataset) == dataset
+    assert hours["bc", "hopper-medium"] == pytest.approx(5 * 1e6 / RATES["bc"] / 3600, abs=0.1)
+    edac = 5 * 3e6 * 5 / RATES["edac"] / 3600  # 50 critics instead of 10
+    assert hours["edac", "hopper-medium"] == pytest.approx(edac, abs=0.1)
+
+
+def test_every_algorithm_of_the_grid_has_a_measured_rate():
+    for algo in {j.algo for j in TABLE_JOBS} | {q.algo for q in QUESTIONS}:
+        assert grid.core_hours(algo, "hopper-medium", 1, RATES) > 0
+
+
+# The protocol --------------------------------------------------------------------------------
+
+
+def agents_of(question):
+    """What makes each run of a question the run that it is."""
+    recipe = algos.find(question.algo)
+    for variant in question.variants:
+        own = {k: v for k, v in variant.items() if not k.startswith(PLUGIN_PREFIX)}
+        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
+        config = recipe.config({**question.config, **own})
+        plugin = recipe.plugin_config({**question.plugin, **extra})
+        for dataset in question.datasets:
+            for seed in question.seeds:
+                yield question.algo, dataset, seed, str(config), str(plugin)
+
+
+def test_no_run_of_the_protocol_is_made_twice_or_is_a_table_s():
+    runs = [run for q in QUESTIONS for run in agents_of(q)]
+    assert len(set(runs)) == len(runs)
+    of_tables = {
+        (j.algo, d, s, str(algos.find(j.algo).config({})), str(algos.find(j.algo).plugin_config({})))
+        for j in TABLE_JOBS for d in j.datasets for s in j.seeds
+    }  # fmt: skip
+    assert not of_tables & set(runs)
+
+
+def test_choices_see_neither_the_tables_seeds_nor_other_environments():
+    for q in QUESTIONS:
+        if q.stage in ("select", "rival"):
+            assert not set(q.seeds) & set(grid.SEEDS), q.name
+            assert {d.split("-")[0] for d in q.datasets} == {"hopper"}, q.name
+        else:
+            assert q.stage == "ablate" and q.seeds == grid.SEEDS, q.name
+
+
+def test_rivals_have_as_many_values_to_choose_from_as_lambda():
+    by_name = {q.name: q for q in QUESTIONS}
+    weights = [
+        [v["plugin.weight"] for v in by_name[f"lambda-{b}"].variants]
+        for b in ("td3n", "sacn", "td3bc", "cql")
+    ]
+    assert all(w == weights[0] for w in weights) and len(weights[0]) == 8
+    assert len(by_name["dr3"].variants) == len(by_name["beta"].variants) == 8
+    protocol = (WORKFLOW / "protocol.md").read_text()
+    assert ", ".join(f"{w:g}" for w in weights[0]) in protocol
+    for q in QUESTIONS:
+        if q.stage != "ablate" and not q.name.startswith("n-"):
+            assert f"`{q.name}`" in protocol or q.name in ("dr3", "layer-norm", "beta"), q.name
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"algo": "td4"}, "line 2: .*no algorithm 'td4'"),
+        ({"datasets": "hopper-big"}, "line 2: unknown datasets"),
+        ({"plugin": '{"wieght": 1.0}'}, "line 2: .*wieght"),
+        ({"config": "{"}, "line 2: "), ({"seeds": "a"}, "line 2: "),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_row_that_asks_for_nothing_known_is_told_by_its_line(tmp_path, change, message):
+    row = dict.fromkeys(grid.COLUMNS, "") | {
+        "name": "x", "algo": "td3n_rd", "datasets": "hopper-medium", "seeds": "0",
+    }  # fmt: skip
+
+    def write(*rows):
+        with open(tmp_path / "q.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, grid.COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        return grid.read_questions(tmp_path / "q.csv")
+
+    assert write(row)[0].variants == ({},)
+    with pytest.raises(ConfigError, match=message):
+        write(row | change)
+    with pytest.raises(ConfigError, match="line 3: a second row of the name 'x'"):
+        write(row, row)
+
+
+def test_a_record_answers_the_variant_that_asked_for_it_and_no_other():
+    question = next(q for q in QUESTIONS if q.name == "lambda-td3n")
+    quick = algos.find("td3n_rd").entry.quick.overrides
+    recipe = algos.find("td3n_rd")
+    records = [
+        test_tables.record(
+            "td3n_rd", seed=100, scale="quick", config=dataclasses.asdict(recipe.config(quick)),
+            plugin=dataclasses.asdict(recipe.plugin_config({"weight": w})),
+        )
+        for w in (0.001, 0.3, 0.2)
+    ]  # fmt: skip
+    found = {v["plugin.weight"]: question.answers(v, records) for v in question.variants}
+    assert {w: [r.plugin["weight"] for r in rs] for w, rs in found.items() if rs} == {
+        0.001: [0.001],
+        0.3: [0.3],
+    }
+    for change in ({"seed": 0}, {"dataset": "hopper-expert"}, {"algo": "sacn_rd"}, {"config": {}},
+                   {"plugin": {**records[1].plugin, "sigma": 1.0}}):  # fmt: skip
+        other = dataclasses.replace(records[1], **change)
+        assert not any(question.answers(v, [other]) for v in question.variants), change
+
+
+# Collecting and writing ----------------------------------------------------------------------
+
+
+def listed(folder, records):
+    paths = [save_record(r, folder) for r in records]
+    (folder / "records.txt").write_text("\n".join(map(str, paths)) + "\n")
+    return folder / "records.txt"
+
+
+def test_records_are_collected_whole_or_not_at_all(tmp_path):
+    first = listed(tmp_path / "a", test_tables.runs("td3n", [1.0, 2.0]))
+    second = listed(tmp_path / "b", test_tables.runs("td3n_rd", [3.0]))
+    with pytest.raises(
+        tables.TableError, match=r"td3n_rd on hopper-medium: seeds \[1\] are missing"
+    ):
+        collect.collect([first, second], tmp_path / "to", [0, 1])
+    with pytest.raises(RecordError, match="same run"):
+        collect.collect([first, first], tmp_path / "to", [])
+    assert not (tmp_path / "to").exists()
+    assert len(collect.collect([first, second], tmp_path / "to", [])) == 3
+    assert len(load_records(tmp_path / "to")) == 3
+
+
+def call(*words):
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
+    )
+
+
+def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path):
+    done = call("workflow/tables.py", "--to", str(tmp_path / "to"))
+    assert done.returncode == 0, done.stderr
+    assert {Path(line).name for line in done.stdout.split()} == {
+        p.name for p in (tmp_path / "to").iterdir()
+    }
+    for table, height in ((1, 72), (2, 153)):
+        with open(tmp_path / f"to/table{table}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        missing = [r for r in rows if r["status"] == "not run"]
+        assert len(rows) >= height and all(r["command"] and r["projected_hours"] for r in missing)
+        assert (tmp_path / f"to/table{table}.md").read_text().count("\n| ") >= 9
+    save_record(test_tables.record(scale="quick"), tmp_path / "bad" / "paper")
+    refused = call(
+        "workflow/tables.py", "--results", str(tmp_path / "bad"), "--to", str(tmp_path / "none")
+    )
+    assert refused.returncode == 2 and "of scale 'quick', not 'paper'" in refused.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
+    snakemake = Path(sys.executable).with_name("snakemake")
+    found = call(
+        str(snakemake), "--profile", "workflow/profiles/local", "-n", "-p", "tables", "ablations"
+    )
+    assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
+    text = found.stdout + found.stderr
+    lines = [
+        shlex.split(line) for line in text.splitlines() if "papermill notebooks/train.ipynb" in line
+    ]
+    jobs = TABLE_JOBS + [job for q in QUESTIONS for job in q.jobs()]
+    assert len(lines) == len(jobs)
+    given = [json.loads(words[words.index("-y") + 1]) for words in lines]
+    defaults = dataclasses.asdict(TrainConfig())
+    plugin = defaults.pop("plugin")
+    asked = [from_notebook({**defaults, "rd": plugin, **g}) for g in given]
+    expected = [job.asked("d4rl", "paper", Path("runs/grid")) for job in jobs]
+    assert sorted(map(str, asked)) == sorted(map(str, expected))
+    assert len(re.findall(r"rdlib data make d4rl/", text)) == 17
+
+
+def test_the_profiles_do_not_queue_everything_again_after_a_cosmetic_edit():
+    for name in ("local", "slurm"):
+        profile = yaml.safe_load((WORKFLOW / "profiles" / name / "config.yaml").read_text())
+        assert profile["rerun-triggers"] == ["mtime", "params"] and profile["rerun-incomplete"]
+    rule = (WORKFLOW / "Snakefile").read_text().split("rule train:")[1].split("rule ")[0]
+    assert "checkpoint" not in rule and "ancient(" in rule
