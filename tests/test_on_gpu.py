@@ -1,0 +1,115 @@
+"""The script for a lent GPU, tried on the CPU: its order, its limits, its targets, and that it goes on
+where it stopped."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic import write_hdf5
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "workflow" / "on_gpu.py"
+spec = importlib.util.spec_from_file_location("on_gpu", FILE)
+on_gpu = importlib.util.module_from_spec(spec)
+sys.modules["on_gpu"] = on_gpu
+spec.loader.exec_module(on_gpu)
+
+
+@pytest.fixture
+def words(tmp_path) -> list[str]:
+    data = write_hdf5(tmp_path / "one.hdf5")
+    asked = f"--algo td3n_rd --dataset {data} --env Hopper-v5 --steps 20 --scale quick --episodes 1 "
+    (tmp_path / "trainings").write_text(asked + f"--config {on_gpu.TINY}\n\n")
+    return ["--device", "cpu", "--tiny", "--train", str(tmp_path / "trainings"),
+            "--out", str(tmp_path / "out")]  # fmt: skip
+
+
+def test_the_whole_script_on_a_cpu(words, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert on_gpu.main(words) == 0, (out / "summary.txt").read_text()
+    for name in ("equality", "speeds", "profile", "bench", "train-00"):
+        assert json.loads((out / f"{name}.json").read_text())["ok"], name
+    rows = json.loads((out / "speeds" / "bench.json").read_text())["rows"]
+    assert [(r["algo"], r["agents"]) for r in rows][:3] == [("td3n", 1), ("td3n", 5), ("td3n", 15)]
+    assert "2 updates" in (out / "profile.txt").read_text() and (out / "profile.json").exists()
+    assert len(list((out / "runs" / "00").glob("record-*.json"))) == 1
+    assert "15 agents of td3n, ms per update" in (out / "summary.txt").read_text()
+    (out / "train-00.json").unlink()
+    capsys.readouterr()
+    assert on_gpu.main(words) == 0  # a finished training is read back
+    assert capsys.readouterr().out.count("ended before") == 4
+
+
+def fake(monkeypatch, statuses: dict) -> list[str]:
+    """Steps that end as told, 0 unless said."""
+    ran = []
+
+    def run(self, name, words, seconds):
+        ran.append(name)
+        return statuses.get(name, 0)
+
+    monkeypatch.setattr(on_gpu.Session, "run", run)
+    return ran
+
+
+def test_nothing_is_measured_that_is_not_equal(words, monkeypatch, tmp_path):
+    ran = fake(monkeypatch, {"equality": 1})
+    assert on_gpu.main(words) == 1 and ran == ["equality"]
+    assert not (tmp_path / "out" / "equality.json").exists()
+
+
+def test_what_did_not_end_is_done_again_and_the_rest_is_not(words, monkeypatch):
+    ran = fake(monkeypatch, {"bench": 1, "train-00": None})
+    assert on_gpu.main(words) == 3
+    assert ran == ["equality", "speeds", "profile", "bench", "train-00"]
+    ran = fake(monkeypatch, {})
+    assert on_gpu.main(words) == 0 and ran == ["bench", "train-00"]
+
+
+def test_no_step_begins_without_time_for_it(words, monkeypatch, capsys):
+    ran = fake(monkeypatch, {})
+    words.remove("--tiny")
+    assert on_gpu.main([*words, "--minutes", "1"]) == 3 and ran == []
+    assert "equality: no time left" in capsys.readouterr().out
+
+
+def test_a_step_that_takes_too_long_is_interrupted_and_may_save(tmp_path):
+    session = on_gpu.Session(tmp_path, "cpu", True, 0.0, [])
+    code = "import time\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('saved')"
+    assert session.run("slow", ["-c", code], 3.0) is None
+    assert (tmp_path / "slow.log").read_text() == "saved\n"
+    assert session.left(5) == 0.0
+
+
+def test_the_default_trainings_are_ones_that_rdlib_takes():
+    from rdlib.__main__ import parser
+
+    for words in on_gpu.TRAININGS:
+        asked = parser().parse_args(["train", *words.split()])
+        assert asked.seeds == (0, 1, 2, 3, 4) and asked.scale == "paper"
+
+
+def rows(**more):
+    base = {"ms/update": 0.5, "eager ms/update": 3.0, "GFLOP/s": 50.0, "ceiling GFLOP/s": 100.0,
+            "evaluation s": 0.1}  # fmt: skip
+    return [{**base, "algo": a, "agents": n, **more} for a in on_gpu.TARGET_ALGOS for n in (1, 5, 15)]
+
+
+def verdicts(found) -> list[str]:
+    return [check["verdict"] for check in on_gpu.targets(found)]
+
+
+def test_targets():
+    hours = [{"table": 1, "hours": {"updates": 3.9}}, {"table": 2, "hours": None}]
+    good = verdicts({"rows": rows(), "projection": hours})
+    assert good == ["met", "met", "MISSED", "met", "met", "met", "met", "met"]
+    slow = verdicts({"rows": rows(**{"ms/update": 2.0}), "projection": [{"table": 1, "hours": None}]})
+    assert slow == ["MISSED"] * 3 + ["met", "MISSED", "met", "met", "not measured"]
+    poor = verdicts({"rows": rows(**{"GFLOP/s": 34.0, "evaluation s": 1.0})})
+    assert poor[5:7] == ["MISSED", "MISSED"]
+    assert set(verdicts({"rows": []})) == {"not measured"}
+    assert set(verdicts({"rows": [{"algo": "td3n", "agents": 15, "out of memory": "x"}]})) == {
+        "not measured"
+    }
