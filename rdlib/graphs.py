@@ -9,7 +9,7 @@ repeats single operations.
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import torch
@@ -29,14 +29,19 @@ class Capture(Protocol):
         """What repeats `call`; recording leaves all memory as it was."""
 
 
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures of a process: each stream keeps memory for the products that run on it."""
+    return torch.cuda.Stream(device)
+
+
 class CudaGraphs:
-    """Capture on a stream of its own; all graphs share one pool of memory, since none reads what another
-    left there."""
+    """Capture on a stream apart; all graphs share one pool of memory, since none reads what another left
+    there."""
 
     def __init__(self, device: torch.device):
-        self.device = device
-        with torch.cuda.device(device):
-            self.stream, self.pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self.device, self.stream = device, _stream(device)
+        self.pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, call: Callable[[], None]) -> None:
         """Run `call` on the stream of the captures, between what comes before and after."""
@@ -49,8 +54,14 @@ class CudaGraphs:
     def record(self, call: Callable[[], None]) -> Callable[[], None]:
         """Capture `call`, which runs nothing, and return its replay."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, self.pool, self.stream):
-            call()
+        try:
+            with torch.cuda.device(self.device), torch.cuda.graph(graph, self.pool, self.stream):
+                call()
+        except RuntimeError as error:
+            # Ending a capture that broke off is an error too, which would hide the first.
+            if isinstance(error.__context__, torch.OutOfMemoryError):
+                raise error.__context__ from None
+            raise
         return graph.replay
 
 

@@ -65,10 +65,15 @@ def ask(precision: str, device: torch.device) -> str:
     return use("default" if precision == "float32" else precision)
 
 
+def has_tf32(device: torch.device) -> bool:
+    """Whether this device has such products: NVIDIA's from compute capability 8.0 (2020) on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def choose(device: torch.device) -> str:
-    """TF32 on a GPU; on a CPU oneDNN if it is float32 accurate here and at least 10 % quicker."""
+    """TF32 on a GPU that has it; on a CPU oneDNN if it is float32 accurate here and at least 10 % quicker."""
     if device.type == "cuda":
-        return use("tf32")
+        return use("tf32" if has_tf32(device) else "default")
     if _onednn is None:
         return use("default")
     seconds, error = {}, {}

@@ -146,8 +146,8 @@ def make_plan(asked: TrainConfig) -> Plan:
     """Check and complete `asked`, loading its datasets. Raises ConfigError or DataError."""
     recipe = algos.find(asked.algo)
     device = find_device(asked.device)
-    if asked.precision == "tf32" and device.type != "cuda":
-        raise ConfigError(f"precision = 'tf32' needs a GPU, and the device is {device}")
+    if asked.precision == "tf32" and not matmul.has_tf32(device):
+        raise ConfigError(f"precision = 'tf32' needs a GPU that has it, and the device is {device}")
     scale = asked.scale
     if scale == "auto":
         scale = "paper" if device.type == "cuda" else "quick"

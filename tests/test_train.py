@@ -420,7 +420,7 @@ def test_a_run_asks_for_a_precision_and_keeps_it(data, tmp_path):
     "more, message",
     [
         ({"precision": "fp8"}, "precision = 'fp8'.*auto, float32, tf32, bf16"),
-        ({"precision": "tf32"}, "'tf32' needs a GPU"),
+        ({"precision": "tf32"}, "'tf32' needs a GPU that has it"),
         ({"precision": "bf16", "dtype": "float64"}, "rounds float32; dtype is 'float64'"),
     ],
 )
