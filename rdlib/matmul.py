@@ -71,7 +71,7 @@ def has_tf32(device: torch.device) -> bool:
 
 
 def choose(device: torch.device) -> str:
-    """TF32 on a GPU that has it; on a CPU oneDNN if it is float32 accurate here and at least 10 % quicker."""
+    """TF32 on a GPU that has it; on a CPU oneDNN if it is accurate here and at least 10 % quicker."""
     if device.type == "cuda":
         return use("tf32" if has_tf32(device) else "default")
     if _onednn is None:
