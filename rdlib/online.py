@@ -256,13 +256,15 @@ def select(
     return chosen
 
 
-def measure(environments: Sequence[str], target: Path) -> dict[str, dict[str, Any]]:
-    """Roll out the whole bundled datasets of `environments` and write what they hold into `target`, beside
-    what it says of others (see `rdlib.data.behaviour.measured`)."""
+def measure(
+    environments: Sequence[str], target: Path, most: int = 100_000
+) -> dict[str, dict[str, Any]]:
+    """Roll out the bundled datasets of `environments`, `most` transitions at most of each, and write what
+    they hold into `target`, beside what it says of others (see `rdlib.data.behaviour.measured`)."""
     known = json.loads(target.read_text()) if target.exists() else {}
     for environment in environments:
         for quality in behaviour.qualities(environment):
-            size = behaviour.default_size(environment, quality)
+            size = min(behaviour.default_size(environment, quality), most)
             found = [
                 float(e.rewards.sum(dtype=np.float64))
                 for e in behaviour.episodes(environment, quality, size)
@@ -364,7 +366,7 @@ def main() -> None:
     teach.add_argument("run", type=Path, help="the --out of a training run")
     teach.add_argument("target", type=Path, help="rdlib/data/policies/pen.safetensors")
     teach.add_argument("--band", type=float, nargs=2, default=(60, 90), help="band of scores")
-    whole = commands.add_parser("measure", help="roll out whole datasets and note what they hold")
+    whole = commands.add_parser("measure", help="roll out datasets and note what they hold")
     whole.add_argument("environments", nargs="+", help="hopper, …")
     whole.add_argument("--target", type=Path, default=behaviour.POLICIES / "measured.json")
     a = parser.parse_args()
