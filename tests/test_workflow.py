@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import json
 import re
 import shlex
@@ -25,9 +26,17 @@ ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / "workflow"
 QUESTIONS = grid.read_questions(WORKFLOW / "ablations.csv")
 RATES = grid.read_rates(WORKFLOW / "speed.csv")
-sys.path.insert(0, str(WORKFLOW))
-import collect  # noqa: E402
 
+
+def script(name):
+    """A script of workflow/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"workflow_{name}", WORKFLOW / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+collect, write_tables = script("collect"), script("tables")
 TABLE_JOBS = grid.table_jobs()
 
 
@@ -228,18 +237,9 @@ def test_records_are_collected_whole_or_not_at_all(tmp_path):
     assert len(load_records(tmp_path / "to")) == 3
 
 
-def call(*words):
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
-    )
-
-
 def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path):
-    done = call("workflow/tables.py", "--to", str(tmp_path / "to"))
-    assert done.returncode == 0, done.stderr
-    assert {Path(line).name for line in done.stdout.split()} == {
-        p.name for p in (tmp_path / "to").iterdir()
-    }
+    written = write_tables.write(write_tables.PUBLISHED, tmp_path / "to")
+    assert set(written) == set((tmp_path / "to").iterdir()) and len(written) >= 9
     for table, height in ((1, 72), (2, 153)):
         with open(tmp_path / f"to/table{table}.csv", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -247,17 +247,16 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path):
         assert len(rows) >= height and all(r["command"] and r["projected_hours"] for r in missing)
         assert (tmp_path / f"to/table{table}.md").read_text().count("\n| ") >= 9
     save_record(test_tables.record(scale="quick"), tmp_path / "bad" / "paper")
-    refused = call(
-        "workflow/tables.py", "--results", str(tmp_path / "bad"), "--to", str(tmp_path / "none")
-    )
-    assert refused.returncode == 2 and "of scale 'quick', not 'paper'" in refused.stderr
+    with pytest.raises(tables.TableError, match="of scale 'quick', not 'paper'"):
+        write_tables.write(tmp_path / "bad", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
 def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
     snakemake = Path(sys.executable).with_name("snakemake")
-    found = call(
-        str(snakemake), "--profile", "workflow/profiles/local", "-n", "-p", "tables", "ablations"
+    words = ["--profile", "workflow/profiles/local", "-n", "-p", "tables", "ablations"]
+    found = subprocess.run(
+        [snakemake, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
     )
     assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
     text = found.stdout + found.stderr
