@@ -66,8 +66,8 @@ def about(environment: str) -> dict[str, Any]:
 @cache
 def measured() -> dict[str, dict[str, Any]]:
     """What the bundled datasets hold, by short name, as `rdlib.online measure` found it on their first
-    transitions: how many of these, episodes, mean return and its deviation over episodes, mean score, MuJoCo
-    version."""
+    transitions: how many of these, episodes, mean return and its deviation over episodes, mean score,
+    MuJoCo version."""
     return json.loads((POLICIES / "measured.json").read_text())
 
 
