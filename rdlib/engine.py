@@ -40,6 +40,24 @@ class ConfigError(ValueError):
     """A configuration value that cannot be used; the message names the field."""
 
 
+def check_least(config: Any, least: float, *fields: str) -> None:
+    """Raise ConfigError unless each field is at least so much."""
+    for field in fields:
+        if not getattr(config, field) >= least:
+            raise ConfigError(f"{field} = {getattr(config, field)}, expected at least {least}")
+
+
+def check_choice(config: Any, field: str, choices: Sequence[str]) -> None:
+    """Raise ConfigError unless the field's value is one of `choices`."""
+    if getattr(config, field) not in choices:
+        raise ConfigError(
+            f"{field} = {getattr(config, field)!r}, expected one of {', '.join(choices)}"
+        )
+
+
+REWARDS = ("raw", "return_range", "standardised")  # see rdlib.data.transitions.reward_units
+
+
 def shared(configs: Sequence[Any], field: str) -> Any:
     """The value of a structural field, which all agents of a batch must have in common."""
     values = {getattr(c, field) for c in configs}

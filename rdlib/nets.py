@@ -190,14 +190,23 @@ class Critic(nn.Module):
         )
 
     def features(self, obs: Tensor, act: Tensor) -> Tensor:
-        """Penultimate features φ(s, a): (A,B,O), (A,B,U) -> (A,E,B,H)."""
+        """Penultimate features φ(s, a): (A,B,O), (A,B,U) or one for each member (A,E,B,U) -> (A,E,B,H)."""
+        if act.dim() > obs.dim():
+            obs = obs[:, None].expand(-1, self.members, -1, -1)
+            return self.net.features(torch.cat([obs, act], -1))
         x = torch.cat([obs, act], -1)[:, None]  # (A,1,B,O+U)
         return self.net.features(x.expand(-1, self.members, -1, -1))
 
     def forward(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
-        """(A,B,O), (A,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
+        """(A,B,O), (A,B,U) or (A,E,B,U) -> Q-values (A,E,B) and features (A,E,B,H)."""
         features = self.features(obs, act)
         return self.net.output(features)[..., 0], features
+
+    def best(self, obs: Tensor, actions: Tensor) -> Tensor:
+        """The highest that each member gives to any of n actions: (A,B,O), (A,n,B,U) -> (A,E,B)."""
+        obs = obs[:, None].expand(-1, actions.shape[1], -1, -1)
+        q = self(obs.flatten(1, 2), actions.flatten(1, 2))[0]  # (A,E,nB)
+        return q.unflatten(-1, actions.shape[1:3]).amax(2)
 
     def total(self, x: Tensor) -> Tensor:
         """Sum over an agent's own critics: (A,E) -> (A,)."""

@@ -19,7 +19,6 @@ A plug-in returns a penalty for each critic, (A,E); the algorithm adds it to tha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +28,8 @@ from rdlib.engine import (
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -36,15 +37,6 @@ from rdlib.engine import (
 )  # fmt: skip
 from rdlib.nets import Actor, Critic, Initialiser, member_mean, member_std
 from rdlib.rng import Streams
-
-
-def check_choice(config: Any, field: str, choices: Sequence[str]) -> None:
-    """Raise ConfigError unless the field's value is one of `choices`."""
-    if getattr(config, field) not in choices:
-        raise ConfigError(
-            f"{type(config).__name__}: {field} = {getattr(config, field)!r}, "
-            f"expected one of {', '.join(choices)}"
-        )
 
 
 @dataclass(frozen=True)
@@ -76,13 +68,10 @@ class RDConfig:
         check_choice(self, "stop_gradient", ("none", "data", "policy"))
         check_choice(self, "ood", ("learned", "noise", "uniform"))
         check_choice(self, "objective", ("mean", "std"))
-        if self.ood_every < 1:
-            raise ConfigError(f"RDConfig: ood_every = {self.ood_every}, expected at least 1")
-        for field in ("weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"RDConfig: {field} = {getattr(self, field)}, expected >= 0")
+        check_least(self, 1, "ood_every")
+        check_least(self, 0, "weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states")
         if self.sigma <= 0:
-            raise ConfigError(f"RDConfig: sigma = {self.sigma}, expected > 0")
+            raise ConfigError(f"sigma = {self.sigma}, expected > 0")
 
 
 @dataclass(frozen=True)
@@ -92,8 +81,7 @@ class DR3Config:
     weight: float = 1e-3  # c0
 
     def __post_init__(self):
-        if self.weight < 0:
-            raise ConfigError(f"DR3Config: weight = {self.weight}, expected >= 0")
+        check_least(self, 0, "weight")
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ from reference.plain_diffusion_ql import PlainDiffusionQL
 from synthetic import DOUBLE, O, U, agents, one_update, snapshot
 from torch.nn import functional as F
 
-from rdlib import algos
-from rdlib.algos import diffusion_ql
+from rdlib import algos, denoiser
 from rdlib.engine import ConfigError
 from rdlib.nets import mish
 
@@ -72,7 +71,7 @@ def spread(algorithm, seed: int = 3) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 def test_the_schedule_is_the_papers(steps):
-    s = diffusion_ql.Noising(*map(np.array, zip(*diffusion_ql.vp_schedule(steps))))
+    s = denoiser.Noising(*map(np.array, zip(*denoiser.vp_schedule(steps))))
     bars = alpha_bar(np.arange(steps + 1), steps)
     alpha = bars[1:] / bars[:-1]
     np.testing.assert_allclose(s.beta, 1 - alpha, rtol=1e-9)
@@ -91,7 +90,7 @@ def test_the_schedule_is_the_papers(steps):
 def test_the_schedule_of_five_steps_in_numbers():
     """1 - exp(-0.02 - 0.198 (2t - 1)), by hand."""
     expected = [0.1958746, 0.4588182, 0.6357810, 0.7548782, 0.8350314]
-    np.testing.assert_allclose([s.beta for s in diffusion_ql.vp_schedule(5)], expected, atol=1e-7)
+    np.testing.assert_allclose([s.beta for s in denoiser.vp_schedule(5)], expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])

@@ -30,12 +30,15 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.engine import (
+    REWARDS,
     Algorithm,
     Batch,
     ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -67,17 +70,11 @@ class Config:
     rewards: str = "raw"  # units of rewards; "return_range" on hopper-medium
 
     def __post_init__(self):
-        for field in ("n_critics", "n_actions"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected at least 1")
-        if self.cql_alpha < 0:
-            raise ConfigError(f"cql_alpha = {self.cql_alpha}: expected >= 0")
+        check_least(self, 1, "n_critics", "n_actions")
+        check_least(self, 0, "cql_alpha")
         if self.cql_temp <= 0:
             raise ConfigError(f"cql_temp = {self.cql_temp}: expected > 0")
-        if self.rewards not in ("raw", "return_range", "standardised"):
-            raise ConfigError(
-                f"rewards = {self.rewards!r}: expected 'raw', 'return_range' or 'standardised'"
-            )
+        check_choice(self, "rewards", REWARDS)
 
 
 class CQL(Algorithm):

@@ -38,6 +38,7 @@ from rdlib.engine import (
     Player,
     Plugin,
     adamw,
+    check_least,
     descend,
     per_agent,
 )  # fmt: skip
@@ -68,9 +69,7 @@ class Config:
     normalize_states: bool = True
 
     def __post_init__(self):
-        for field in ("context", "depth", "heads", "horizon", "warmup"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected at least 1")
+        check_least(self, 1, "context", "depth", "heads", "horizon", "warmup")
         if self.width % self.heads:
             raise ConfigError(f"heads = {self.heads}: expected a divisor of width = {self.width}")
         if not 0 <= self.dropout < 1:
@@ -78,8 +77,7 @@ class Config:
         for field in ("return_scale", "max_norm"):
             if getattr(self, field) <= 0:
                 raise ConfigError(f"{field} = {getattr(self, field)}: expected > 0")
-        if self.weight_decay < 0:
-            raise ConfigError(f"weight_decay = {self.weight_decay}: expected >= 0")
+        check_least(self, 0, "weight_decay")
 
     def for_data(self, dataset: Dataset, env_id: str) -> "Config":
         """This configuration with a target return: where none is set, the paper's for the environment, else

@@ -11,8 +11,8 @@ the sum is over a random min(N, dim A) of the critics; the paper and CORL take a
 Deviations
 1. The actor's loss and the target are taken at the temperature, and the target at the actor, that this
    update has just moved (CORL's order); in the official code all losses are taken before any step.
-2. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and the
-   actor's within ±1e-3.
+2. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and
+   the actor's within ±1e-3.
 The backup of the best of several actions (pen-cloned) is the official one: by the critics themselves, not
 their targets, each critic's own best, without entropy.
 """
@@ -24,12 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.engine import (
+    REWARDS,
     Algorithm,
     Batch,
-    ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -61,17 +63,10 @@ class Config:
     rewards: str = "raw"  # units of rewards; "standardised" on pen
 
     def __post_init__(self):
-        if self.n_critics < 2:
-            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 2")
-        if self.target not in ("lcb", "min"):
-            raise ConfigError(f"target = {self.target!r}: expected 'lcb' or 'min'")
-        for field in ("beta", "eta", "max_q_backup"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
-        if self.rewards not in ("raw", "return_range", "standardised"):
-            raise ConfigError(
-                f"rewards = {self.rewards!r}: expected 'raw', 'return_range' or 'standardised'"
-            )
+        check_least(self, 2, "n_critics")
+        check_choice(self, "target", ("lcb", "min"))
+        check_least(self, 0, "beta", "eta", "max_q_backup")
+        check_choice(self, "rewards", REWARDS)
 
 
 def diversity(gradients: Tensor, active: Tensor | None = None) -> Tensor:
@@ -143,16 +138,17 @@ class EDAC(Algorithm):
 
         with torch.no_grad():
             next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
+            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+            next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob
             if c.max_q_backup:
-                next_value = self.best_value(batch.next_obs, noise["backup"])  # (A,B)
-            else:
-                next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-                next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob
+                moments = self.actor.moments(batch.next_obs)
+                actions = self.actor.squash(*moments, noise["backup"])[0]  # (A,n,B,U)
+                best_q = self.critic.best(batch.next_obs, actions)  # (A,E,B)
+                next_value = pessimistic(best_q, "min", self.beta, active)
             target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
-        obs, act = (x[:, None].expand(-1, self.critic.members, -1, -1) for x in (batch.obs, batch.act))
+        act = batch.act[:, None].expand(-1, self.critic.members, -1, -1)
         act.requires_grad_()  # (A,E,B,U): one for each g_i
-        features = self.critic.net.features(torch.cat([obs, act], -1))  # (A,E,B,H)
-        q = self.critic.net.output(features)[..., 0]  # (A,E,B)
+        q, features = self.critic(batch.obs, act)  # (A,E,B), (A,E,B,H)
         critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
         metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
         if any(c.eta for c in self.configs):
@@ -172,15 +168,6 @@ class EDAC(Algorithm):
 
         metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
         return metrics
-
-    def best_value(self, next_obs: Tensor, noise: Tensor) -> Tensor:
-        """min_i max_a Q_i(s',a) over sampled actions, from noise (A,n,B,U): (A,B)."""
-        moments = self.actor.moments(next_obs)
-        actions = self.actor.squash(*moments, noise)[0]  # (A,n,B,U)
-        obs = next_obs[:, None].expand(-1, actions.shape[1], -1, -1)
-        q = self.critic(obs.flatten(1, 2), actions.flatten(1, 2))[0]  # (A,E,nB)
-        best = q.unflatten(-1, actions.shape[1:3]).amax(2)  # (A,E,B)
-        return pessimistic(best, "min", self.beta, self.critic.active)
 
     def propose(self, noise: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """The policy as a plug-in sees it: one reparameterised sample for each of the first n states."""

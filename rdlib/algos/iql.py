@@ -25,12 +25,15 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.engine import (
+    REWARDS,
     Algorithm,
     Batch,
     ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     per_agent,
 )  # fmt: skip
@@ -64,19 +67,13 @@ class Config:
     normalize_states: bool = False
 
     def __post_init__(self):
-        if self.n_critics < 1:
-            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
+        check_least(self, 1, "n_critics")
         if not 0 < self.expectile < 1:
             raise ConfigError(f"expectile = {self.expectile}: expected between 0 and 1")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout = {self.dropout}: expected in [0, 1)")
-        for field in ("temperature", "max_weight", "value_lr"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
-        if self.rewards not in ("raw", "return_range", "standardised"):
-            raise ConfigError(
-                f"rewards = {self.rewards!r}: expected 'raw', 'return_range' or 'standardised'"
-            )
+        check_least(self, 0, "temperature", "max_weight", "value_lr")
+        check_choice(self, "rewards", REWARDS)
 
 
 def expectile_loss(u: Tensor, expectile: Tensor) -> Tensor:

@@ -7,12 +7,12 @@ behaviour policies were trained online.
 Official code: github.com/snu-mllab/EDAC.
 
 Deviations
-1. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
-2. log σ is clamped to [-5, 2], as in the code of SAC-N and CORL; Haarnoja et al. take [-20, 2].
-3. The actor's loss and the target are taken at the temperature, and the target at the actor, that this
+1. The actor's loss and the target are taken at the temperature, and the target at the actor, that this
    update has just moved (CORL's order); in the official code all losses are taken before any step.
-4. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and
+2. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and
    the actor's within ±1e-3.
+3. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
+4. log σ is clamped to [-5, 2], as in the code of SAC-N and CORL; Haarnoja et al. take [-20, 2].
 """
 
 from collections.abc import Callable, Sequence
@@ -24,10 +24,11 @@ from torch import Tensor, nn
 from rdlib.engine import (
     Algorithm,
     Batch,
-    ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -56,12 +57,9 @@ class Config:
     layer_norm: bool = False  # in the critics
 
     def __post_init__(self):
-        if self.n_critics < 1:
-            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
-        if self.target not in ("lcb", "min"):
-            raise ConfigError(f"target = {self.target!r}: expected 'lcb' or 'min'")
-        if self.beta < 0:
-            raise ConfigError(f"beta = {self.beta}: expected >= 0")
+        check_least(self, 1, "n_critics")
+        check_choice(self, "target", ("lcb", "min"))
+        check_least(self, 0, "beta")
 
 
 class SACN(Algorithm):

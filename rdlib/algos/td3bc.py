@@ -21,10 +21,10 @@ from torch import Tensor
 from rdlib.engine import (
     Algorithm,
     Batch,
-    ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -55,13 +55,8 @@ class Config:
     normalize_states: bool = True
 
     def __post_init__(self):
-        if self.n_critics < 1:
-            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
-        for field in ("alpha", "policy_noise", "noise_clip"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
-        if self.policy_delay < 1:
-            raise ConfigError(f"policy_delay = {self.policy_delay}: expected at least 1")
+        check_least(self, 1, "n_critics", "policy_delay")
+        check_least(self, 0, "alpha", "policy_noise", "noise_clip")
 
 
 class TD3BC(Algorithm):

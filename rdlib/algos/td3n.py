@@ -22,10 +22,11 @@ from torch import Tensor
 from rdlib.engine import (
     Algorithm,
     Batch,
-    ConfigError,
     Metrics,
     Plugin,
     adam,
+    check_choice,
+    check_least,
     descend,
     frozen,
     per_agent,
@@ -57,15 +58,9 @@ class Config:
     normalize_states: bool = True
 
     def __post_init__(self):
-        if self.n_critics < 1:
-            raise ConfigError(f"n_critics = {self.n_critics}: expected at least 1")
-        if self.target not in ("lcb", "min"):
-            raise ConfigError(f"target = {self.target!r}: expected 'lcb' or 'min'")
-        for field in ("beta", "policy_noise", "noise_clip"):
-            if getattr(self, field) < 0:
-                raise ConfigError(f"{field} = {getattr(self, field)}: expected >= 0")
-        if self.policy_delay < 1:
-            raise ConfigError(f"policy_delay = {self.policy_delay}: expected at least 1")
+        check_least(self, 1, "n_critics", "policy_delay")
+        check_choice(self, "target", ("lcb", "min"))
+        check_least(self, 0, "beta", "policy_noise", "noise_clip")
 
 
 class TD3N(Algorithm):
