@@ -54,9 +54,7 @@ from rdlib.plan import from_notebook
 asked = from_notebook(globals())
 
 # %%
-import base64
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML, Markdown, display
@@ -92,7 +90,7 @@ table.style.hide().set_properties(**{"text-align": "left", "white-space": "pre-w
 #
 # Offline RL has nothing else. The colour on the right is the reward.
 
-# %%
+# %% mystnb={"image": {"alt": "Three plots of the data: histograms of episode returns and of episode lengths, and the states on their first two principal components, coloured by reward"}}
 for data in {id(a.dataset): a.dataset for a in plan.agents}.values():
     print(data)
     print(f"mean episode: {data.episode_returns().mean():.1f} return, {data.episode_lengths().mean():.0f} steps")
@@ -122,7 +120,7 @@ cloned = rdlib.train(beside, progress=True)
 # fixed before the run began; the best one is shown beside it and is optimistic. The untrained agent is
 # the same network before its first update.
 
-# %%
+# %% mystnb={"image": {"alt": "Score over gradient updates, of the agent and of behaviour cloning, each with a band, and a level for the behaviour policy"}}
 data = plan.agents[0].dataset
 records = [r for r in run.records if r.dataset == data.name]
 clones = [r for r in cloned.records if r.dataset == data.name]
@@ -146,7 +144,7 @@ pd.DataFrame(rows).style.format(precision=1, na_rep="").hide()
 # $Q(s,\pi(s))$ runs away from $Q(s,a)$ although no data ever supported it, it was generalisation that
 # moved it.
 
-# %%
+# %% mystnb={"image": {"alt": "Mean value over gradient updates, at the data's actions, at the policy's and at those of the out-of-distribution policy"}}
 frame = plots.evaluations(records)
 if "q_data" in frame:
     names = {"q_data": "Q(s, a)", "q_policy": "Q(s, π(s))", "q_ood": "Q(s, π_ood(s))"}
@@ -162,7 +160,7 @@ else:
 # policy (stage 1) and, where the two coincide, between the policy and the learned out-of-distribution
 # policy $\pi_{ood}$ (stage 2). The cosine on the right does not depend on the norm of the features.
 
-# %%
+# %% mystnb={"image": {"alt": "Two plots over gradient updates, the feature kernel and its cosine, for the pairs data and policy, policy and OOD, data and other data"}}
 import matplotlib.pyplot as plt
 
 if "q_data" in frame:
@@ -178,7 +176,7 @@ else:
 # %% [markdown]
 # How near the policy is to the data, and how much of the penalty is stage 2 ($w$ averaged over states):
 
-# %%
+# %% mystnb={"image": {"alt": "Mean distance between the actions of policy and data, and mean weight of the second stage, over gradient updates"}}
 shown = {"policy_data_distance": "mean |π(s) - a|² / dim A", "rd_switch": "mean w(s)"}
 shown = {k: v for k, v in shown.items() if k in frame}
 plots.curves(frame, shown, "", "distance from the data, and the switch between stages");
@@ -189,10 +187,8 @@ plots.curves(frame, shown, "", "distance from the data, and the switch between s
 # %%
 try:
     clip = video.record(plan.out, plan.out / "policy.mp4")
-    content = base64.b64encode(Path(clip).read_bytes()).decode()
-    source = f"data:video/mp4;base64,{content}"
     label = f"The trained {asked.algo} policy in {plan.env_id}, first evaluation episode"
-    display(HTML(f'<video controls loop muted playsinline aria-label="{label}" src="{source}"></video>'))
+    display(HTML(video.element(clip, label)))
 except video.VideoError as error:
     print(f"No video: {error}")
 

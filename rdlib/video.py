@@ -4,6 +4,8 @@ MuJoCo chooses its OpenGL when it is first imported, so rendering runs in a proc
 EGL and, where that fails, OSMesa.
 """
 
+import base64
+import html
 import json
 import os
 import subprocess
@@ -54,6 +56,21 @@ def record_bundled(
         jobs.append({"bundled": [environment, name], "path": str(path), "steps": steps})
     _offscreen(jobs)
     return [Path(job["path"]) for job in jobs]
+
+
+def element(clip: Path, label: str, width: int = SIZE[0]) -> str:
+    """The MP4 at `clip` as an HTML element that needs no file beside it: its first frame until it is
+    played, and `label` for those who cannot see it."""
+    import imageio.v3
+
+    first = imageio.v3.imread(clip, index=0, plugin="FFMPEG")
+    poster = base64.b64encode(imageio.v3.imwrite("<bytes>", first, extension=".png")).decode()
+    content = base64.b64encode(Path(clip).read_bytes()).decode()
+    return (
+        f'<video controls loop muted playsinline width="{width}" style="max-width:100%" '
+        f'aria-label="{html.escape(label)}" poster="data:image/png;base64,{poster}" '
+        f'src="data:video/mp4;base64,{content}"></video>'
+    )
 
 
 def _offscreen(jobs: list[dict]) -> None:

@@ -1,6 +1,8 @@
 """A clip of a trained policy shows something that moves; where none can be made, it is said why."""
 
+import base64
 import os
+import re
 import subprocess
 import sys
 
@@ -66,3 +68,15 @@ def test_a_backend_that_hangs(run, tmp_path, monkeypatch):
 def test_a_run_that_is_not_there_is_no_matter_of_opengl(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
         video.record(tmp_path / "nowhere", tmp_path / "clip.mp4")
+
+
+def test_a_clip_in_a_page_has_a_first_picture_and_a_label(tmp_path):
+    frames = np.zeros((5, 48, 64, 3), np.uint8)
+    frames[0] = 255
+    imageio.v3.imwrite(tmp_path / "clip.mp4", frames, plugin="FFMPEG", fps=5)
+    element = video.element(tmp_path / "clip.mp4", 'the "best" policy & more', width=64)
+    assert 'aria-label="the &quot;best&quot; policy &amp; more"' in element and 'width="64"' in element
+    poster = re.search(r'poster="data:image/png;base64,([^"]+)"', element)[1]
+    assert imageio.v3.imread(base64.b64decode(poster)).mean() > 250
+    content = re.search(r' src="data:video/mp4;base64,([^"]+)"', element)[1]
+    assert base64.b64decode(content) == (tmp_path / "clip.mp4").read_bytes()
