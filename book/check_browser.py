@@ -270,7 +270,9 @@ def main() -> int:
     ] + [MISSING]
     names = [name for name in names if options.pages in name]
     began = time.monotonic()
-    found = check(options.site, names, browser, options.site.parent / "screenshots")
+    shots = options.site.parent / "screenshots"
+    shutil.rmtree(shots, ignore_errors=True)
+    found = check(options.site, names, browser, shots)
     problems = [f"{n} at {m}: {p}" for n, row in found.items() for m, ps in row.items() for p in ps]
     for problem in problems:
         print(problem, file=sys.stderr)
