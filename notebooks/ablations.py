@@ -22,7 +22,7 @@
 # %% tags=["parameters"]
 results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
 
-# %%
+# %% tags=["hide-input"]
 from pathlib import Path
 
 from IPython.display import HTML, display
@@ -37,7 +37,7 @@ if repository is None:
     raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
 results = Path(results) if results else repository / "book/results"
 
-# %%
+# %% tags=["hide-input"]
 import numpy as np
 import pandas as pd
 
@@ -98,7 +98,7 @@ display(HTML(tables.downloads("ablations", {"csv": table.to_csv(index=False)})))
 #
 # One line a backbone, mean over the three Hopper datasets; the dashed line is that base without RD.
 
-# %% mystnb={"image": {"alt": "Mean score on Hopper against the weight of RD, a line for each backbone"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean score on Hopper against the weight of RD, a line for each backbone"}}
 sweep = {q.algo: q for q in questions if q.name.startswith("lambda-")}
 lines = {}
 for algo, q in sweep.items():
@@ -126,7 +126,7 @@ else:
 # product of features between the data's action and the policy's, what values do, and how far the last iterate is
 # from the best.
 
-# %%
+# %% tags=["hide-input"]
 quick = [
     r
     for r in load_records(results / "quick")
@@ -148,20 +148,20 @@ def compare(column, ylabel, log=False):
     plots.plt.close("all")
 
 
-# %% mystnb={"image": {"alt": "Feature product between data action and policy action over updates, logarithmic beyond 1: without RD it grows by eight orders of magnitude, with it it stays below a hundred"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Feature product between data action and policy action over updates, logarithmic beyond 1: without RD it grows by eight orders of magnitude, with it it stays below a hundred"}}
 compare("kernel_data_policy", "feature product, data and policy", log=True)
 
-# %% mystnb={"image": {"alt": "Mean value of the policy's actions over updates, logarithmic beyond 1: without RD it passes a million for all three seeds, with RD it settles near 60"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Mean value of the policy's actions over updates, logarithmic beyond 1: without RD it passes a million for all three seeds, with RD it settles near 60"}}
 compare("q_policy", "mean Q(s, π(s))", log=True)
 
-# %% mystnb={"image": {"alt": "Cosine of the features of data action and policy action over updates, with and without RD"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Cosine of the features of data action and policy action over updates, with and without RD"}}
 compare("cosine_data_policy", "feature cosine, data and policy")
 
 # %% [markdown]
 # The product can be made small by small norms as well as by turning features apart; the cosine tells which it
 # was. Rank and norm of the features beside it, at the end of each run, with last against best score and the cost:
 
-# %%
+# %% tags=["hide-input"]
 rows = []
 for r in quick:
     end = r.evaluations[-1]["diagnostics"]

@@ -26,7 +26,7 @@
 # %% tags=["parameters"]
 results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
 
-# %%
+# %% tags=["hide-input"]
 from pathlib import Path
 
 from IPython.display import HTML, display
@@ -41,7 +41,7 @@ if repository is None:
     raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
 results = Path(results) if results else repository / "book/results"
 
-# %%
+# %% tags=["hide-input"]
 paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
@@ -63,7 +63,7 @@ print(
 # three pairs the paper's effect is 0 as printed, and these count on neither side. Beside each base stands the
 # rank correlation, over datasets, of our column with the paper's and with CORL's.
 
-# %%
+# %% tags=["hide-input"]
 pairs = {base: f"{base}_rd" for base in ("td3n", "sacn", "td3bc", "cql")}
 effects, ranks = tables.effects(cells), tables.correlations(cells).set_index("algorithm")
 for base in pairs:
@@ -87,7 +87,7 @@ for base in pairs:
 # Means hide what RD is for: in the paper most of its gain comes from seeds that no longer diverge. So here is
 # every seed by itself, at the paper's scale where there are runs. Grey bars are the paper's mean ± deviation.
 
-# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 1 that was run, with the paper's mean and deviation as a grey bar"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 1 that was run, with the paper's mean and deviation as a grey bar"}}
 mine = [c.ours for c in cells if c.ours]
 if mine:
     display(plots.seed_points(mine, [p for p in paper if p.table == 1]))
@@ -98,7 +98,7 @@ else:
 # %% [markdown]
 # The same at quick scale. The paper has no number for these runs.
 
-# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium: with RD the three seeds of TD3-N-UNC lie close together, without it one is high and two near zero"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium: with RD the three seeds of TD3-N-UNC lie close together, without it one is high and two near zero"}}
 small = [c.quick for c in cells if c.quick]
 figure = plots.seed_points(small)
 figure.suptitle("quick scale, bundled hopper-medium")
@@ -115,7 +115,7 @@ plots.plt.close("all")
 # the same seeds, at least two, stand here.
 
 
-# %%
+# %% tags=["hide-input"]
 def comparable(found):
     """The pairs of which both sides ran with the same seeds, and the datasets on which they did."""
     pair_of = {}
@@ -154,10 +154,10 @@ def summaries(found, what):
     plots.plt.close("all")
 
 
-# %% mystnb={"image": {"alt": "At the paper's scale, for each pair: IQM with its interval, probability that RD improves on its base, performance profiles"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "At the paper's scale, for each pair: IQM with its interval, probability that RD improves on its base, performance profiles"}}
 summaries(ours, "paper's scale")
 
-# %% mystnb={"image": {"alt": "At quick scale, TD3-N-UNC with and without RD on hopper-medium: IQM with its interval, probability of improvement, performance profile"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "At quick scale, TD3-N-UNC with and without RD on hopper-medium: IQM with its interval, probability of improvement, performance profile"}}
 summaries(
     {k: o for k, o in quick.items() if k[1] == "hopper-medium"}, "quick scale, hopper-medium only"
 )
@@ -169,7 +169,7 @@ summaries(
 # and its projected cost: hours of one CPU core for five seeds, from `workflow/speed.csv`, evaluations not
 # counted. `snakemake` runs all of it (`workflow/Snakefile`). The downloads hold every column.
 
-# %%
+# %% tags=["hide-input"]
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
 shown = table.drop(columns=["table", "paper_bold", "bold", "p", "note", "best_std", "corl_best"])

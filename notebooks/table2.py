@@ -26,7 +26,7 @@
 # %% tags=["parameters"]
 results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
 
-# %%
+# %% tags=["hide-input"]
 from pathlib import Path
 
 from IPython.display import HTML, display
@@ -41,7 +41,7 @@ if repository is None:
     raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
 results = Path(results) if results else repository / "book/results"
 
-# %%
+# %% tags=["hide-input"]
 paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
@@ -58,7 +58,7 @@ print(
 # among our own runs, and only where all columns of the row ran. In the paper an RD row is *not* the best
 # on seven of the 17 datasets:
 
-# %%
+# %% tags=["hide-input"]
 for dataset in dict.fromkeys(c.printed.dataset for c in inner):
     row = {c.printed.algo: c.printed.mean for c in inner if c.printed.dataset == dataset}
     best = max(row, key=row.get)
@@ -75,7 +75,7 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
 # Spearman's rank correlation over datasets, of our column with each. It asks whether a method finds the
 # same datasets hard, and needs at least two datasets.
 
-# %%
+# %% tags=["hide-input"]
 ranks = tables.correlations(cells)
 if ranks.datasets.sum():
     ranks["algorithm"] = ranks.algorithm.map(tables.title)
@@ -99,7 +99,7 @@ for algo in dict.fromkeys(a for a, _, _ in theirs):
 # Filled: last iterate; hollow: best evaluation of the same run. How far they are apart is what a choice by the best
 # checkpoint hides.
 
-# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 2 that was run, with the paper's mean as a grey mark"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 2 that was run, with the paper's mean as a grey mark"}}
 mine = [c.ours for c in inner if c.ours]
 if mine:
     display(plots.seed_points(mine, [p for p in paper if p.table == 2]))
@@ -107,7 +107,7 @@ if mine:
 else:
     print("At the paper's scale: not run.")
 
-# %% mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium, one row for each method of Table 2; the best evaluations lie well above the last iterates for several"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium, one row for each method of Table 2; the best evaluations lie well above the last iterates for several"}}
 figure = plots.seed_points([c.quick for c in inner if c.quick])
 figure.suptitle("quick scale, bundled hopper-medium")
 display(figure)
@@ -118,7 +118,7 @@ plots.plt.close("all")
 #
 # IQM with 95 % bootstrap intervals over seeds, and performance profiles.
 
-# %% mystnb={"image": {"alt": "At the paper's scale: IQM of every column of Table 2 with its interval, and performance profiles"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "At the paper's scale: IQM of every column of Table 2 with its interval, and performance profiles"}}
 algos = list(dict.fromkeys(c.printed.algo for c in inner))
 everywhere = [
     d for d in dict.fromkeys(c.printed.dataset for c in inner) if all((a, d) in ours for a in algos)
@@ -139,7 +139,7 @@ else:
 # where pen-human is by a person; a cell that used them says so in its `note`. Costs are hours of one CPU core for five
 # seeds, evaluations not counted.
 
-# %%
+# %% tags=["hide-input"]
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
 shown = table.drop(

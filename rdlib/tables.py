@@ -397,14 +397,20 @@ def html(cells: Sequence[Cell]) -> str:
         )
 
     head, body = _grid(cells, box)
-    headings = "".join(f'<th scope="col">{text}</th>' for text in head)
+    name, pad = 'scope="row" style="white-space: normal"', 'style="padding: 0.2em 0.7em"'
+    headings = "".join(f'<th scope="col" {pad}>{text}</th>' for text in head)
     rows = "".join(
-        f'<tr><th scope="row">{name}</th>' + "".join(f"<td>{text}</td>" for text in boxes) + "</tr>"
-        for name, *boxes in body
+        f"<tr><th {name}>{first}</th>"
+        + "".join(f"<td {pad}>{text}</td>" for text in boxes)
+        + "</tr>"
+        for first, *boxes in body
     )
     style = "overflow-x: auto; white-space: nowrap; font-variant-numeric: tabular-nums"
-    table = f"<table><thead><tr>{headings}</tr></thead><tbody>{rows}</tbody></table>"
-    return f'<div style="{style}" tabindex="0">{table}</div><p>{LEGEND.replace("<", "&lt;")}</p>'
+    table = f"<thead><tr>{headings}</tr></thead><tbody>{rows}</tbody>"
+    return (
+        f'<div style="{style}" tabindex="0"><table class="dataframe">{table}</table></div>'
+        f"<p>{LEGEND.replace('<', '&lt;')}</p>"
+    )
 
 
 def scrolled(table: pd.DataFrame, digits: int = 1) -> str:
