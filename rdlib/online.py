@@ -51,6 +51,7 @@ class Recipe:
     episodes: int = 10  # of sampled actions, at each snapshot
     max_episode_steps: int = 0  # 0: the environment's own limit
     reward_scale: float = 1.0  # what the learner's rewards are multiplied by; returns are told raw
+    entropy: float = -1.0  # target entropy of the policy, per dimension of the action
     sac: sacn.Config = field(
         default_factory=lambda: sacn.Config(
             n_critics=2, target="min", depth=2, actor_width=128, actor_depth=2
@@ -114,10 +115,12 @@ def train_online(recipe: Recipe, out: Path) -> None:
     limit = recipe.max_episode_steps or None
     env = simulate.make(recipe.env_id, recipe.copies, limit)
     agent = sacn.SACN([recipe.sac], streams, env.obs_dim, env.act_dim)
+    agent.target_entropy = recipe.entropy * env.act_dim
     replay = Replay(recipe.steps + recipe.copies, env.obs_dim, env.act_dim)
     engine = Engine(agent, streams, replay.filled, replay.gather)
     snapshots: dict[str, torch.Tensor] = {}
     curve: list[dict] = []
+    stages = [{"from": 0, "recipe": dataclasses.asdict(recipe)}]
     done = updates = 0
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
@@ -132,6 +135,9 @@ def train_online(recipe: Recipe, out: Path) -> None:
         curve, done, updates = past["curve"], past["steps"], past["updates"]
         if done >= recipe.steps:
             return
+        stages = past["stages"]
+        if stages[-1]["recipe"] != dataclasses.asdict(recipe):  # it may go on in another way
+            stages.append({"from": done, "recipe": dataclasses.asdict(recipe)})
 
     episode = 1_000_000 * recipe.seed + done
     obs = env.reset(range(episode, episode + env.n))
@@ -152,7 +158,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
             _replace(checkpoint, {**agent.tensors(), "replay": rows})
             _replace(out / "snapshots.safetensors", snapshots)
             record = {
-                "recipe": dataclasses.asdict(recipe), "steps": done, "updates": updates,
+                "stages": stages, "steps": done, "updates": updates,
                 "rdlib": rdlib.__version__, "torch": torch.__version__,
                 "mujoco": simulate.mujoco.__version__, "curve": curve,
             }  # fmt: skip
@@ -200,7 +206,7 @@ class Snapshots:
 
     def __init__(self, run: Path):
         self.run, self.past = run, json.loads((run / "curve.json").read_text())
-        self.env_id: str = self.past["recipe"]["env_id"]
+        self.env_id: str = self.past["stages"][-1]["recipe"]["env_id"]
         self.saved = load_file(run / "snapshots.safetensors")
         # Mean return over a few episodes, as measured while training.
         self.means = {row["step"]: float(np.mean(row["returns"])) for row in self.past["curve"]}
@@ -217,7 +223,7 @@ class Snapshots:
 
     def about(self) -> dict[str, Any]:
         """How the run went."""
-        kept = ("recipe", "steps", "updates", "rdlib", "torch", "mujoco")
+        kept = ("stages", "steps", "updates", "rdlib", "torch", "mujoco")
         curve = [[step, round(mean, 1)] for step, mean in self.means.items()]
         seconds = self.past["curve"][-1]["seconds"]
         return {**{k: self.past[k] for k in kept}, "seconds": seconds, "curve": curve}
@@ -353,7 +359,10 @@ def main() -> None:
     run.add_argument("--max_episode_steps", type=int, default=Recipe.max_episode_steps)
     run.add_argument("--reward_scale", type=float, default=Recipe.reward_scale)
     run.add_argument("--updates_per_step", type=float, default=Recipe.updates_per_step)
+    run.add_argument("--entropy", type=float, default=Recipe.entropy)
     run.add_argument("--gamma", type=float, default=sacn.Config.gamma)
+    run.add_argument("--actor_lr", type=float, default=sacn.Config.actor_lr)
+    run.add_argument("--critic_lr", type=float, default=sacn.Config.critic_lr)
     run.add_argument("--layer_norm", action="store_true", help="layer norm in the critics")
     run.add_argument("--batch_size", type=int, default=256)
     run.add_argument("--out", type=Path, required=True)
@@ -372,7 +381,7 @@ def main() -> None:
     a = parser.parse_args()
     if a.command == "train":
         given = vars(a)
-        sac = {f: given[f] for f in ("layer_norm", "batch_size", "gamma")}
+        sac = {f.name: given[f.name] for f in dataclasses.fields(sacn.Config) if f.name in given}
         own = {f.name: given[f.name] for f in dataclasses.fields(Recipe) if f.name in given}
         matmul.choose(torch.device("cpu"))
         train_online(Recipe(**own, sac=dataclasses.replace(Recipe().sac, **sac)), a.out)

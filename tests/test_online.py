@@ -40,7 +40,7 @@ def test_everything_is_kept_to_the_last_step(run):
     assert [row["step"] for row in past["curve"]] == list(range(0, 321, 40))
     assert all(len(row["returns"]) == 2 and np.isfinite(row["returns"]).all() for row in past["curve"])
     assert (past["steps"], past["updates"]) == (320, 70)  # a quarter of the 280 steps after random ones
-    assert past["recipe"] == dataclasses.asdict(TINY)
+    assert past["stages"] == [{"from": 0, "recipe": dataclasses.asdict(TINY)}]
     steps = {int(name.split("/")[0]) for name in load_file(run / "snapshots.safetensors")}
     assert steps == set(range(0, 321, 40))
     rows = load_file(run / "checkpoint.safetensors")["replay"]
@@ -84,6 +84,20 @@ def test_a_run_goes_on_where_it_stood(run, tmp_path):
     assert {float(v) for k, v in longer.items() if k.endswith("/step")} == {40.0}
 
 
+def test_a_run_that_goes_on_in_another_way_says_from_where(run, tmp_path):
+    out = tmp_path / "run"
+    train_online(dataclasses.replace(TINY, steps=160), out)
+    last = dataclasses.replace(TINY, entropy=-3.0, sac=dataclasses.replace(SAC, actor_lr=1e-4))
+    train_online(last, out)
+    stages = curve(out)["stages"]
+    assert [s["from"] for s in stages] == [0, 160] and stages[1]["recipe"] == dataclasses.asdict(last)
+    assert Snapshots(out).about()["stages"] == stages
+    for name, value in Snapshots(run).weights(160).items():
+        assert torch.equal(value, Snapshots(out).weights(160)[name]), name
+    assert not torch.equal(Snapshots(run).weights(320)["net.head.weight"],
+                           Snapshots(out).weights(320)["net.head.weight"])  # fmt: skip
+
+
 def test_replay_returns_what_was_put_in():
     replay, rng = Replay(6, 2, 1), np.random.default_rng(0)
     columns = [rng.normal(size=s).astype("f4") for s in ((3, 2), (3, 1), 3, (3, 2), 3)]
@@ -123,9 +137,9 @@ def test_select_by_band(run, tmp_path, monkeypatch):
         assert about["replay"] == [s for s in about["replay"] if s <= middle]
         assert about["replay"][0] == 0 and about["replay"][-1] == middle and len(about["replay"]) <= 3
         for side in runs:
-            assert about[side].keys() >= {"recipe", "steps", "updates", "rdlib", "torch", "mujoco", "curve"}
+            assert about[side].keys() >= {"stages", "steps", "updates", "rdlib", "torch", "mujoco", "curve"}
             assert [step for step, _ in about[side]["curve"]] == list(range(0, 321, 40))
-            assert about[side]["recipe"]["sac"]["n_critics"] == 2
+            assert about[side]["stages"][0]["recipe"]["sac"]["n_critics"] == 2
         for name, step in [("random", 0), ("medium", middle), ("expert", chosen["expert"]["step"]),
                            ("replay/0", 0)]:  # fmt: skip
             mine, theirs = behaviour.policy("hopper", name), Snapshots(run).weights(step)
@@ -176,7 +190,7 @@ def test_demonstrate(tmp_path, monkeypatch):
     )
     run, target = tmp_path / "run", tmp_path / "pen.safetensors"
     train_online(recipe, run)
-    assert curve(run)["recipe"]["max_episode_steps"] == 10
+    assert curve(run)["stages"][0]["recipe"]["max_episode_steps"] == 10
     # Rewards are kept scaled; the pen's, within 5 of its dropping, are not so small.
     assert load_file(run / "checkpoint.safetensors")["replay"][:, 69].abs().median() < 1
     monkeypatch.setattr(online, "PEN_STEPS", 8)
