@@ -171,7 +171,6 @@ axis.legend(title="action");
 # ## The behaviour policies at work
 
 # %%
-import base64
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -185,12 +184,8 @@ try:
     with TemporaryDirectory() as folder:
         figures = ""
         for path, label in zip(video.record_bundled(environment, list(shown), Path(folder)), shown.values(), strict=True):
-            content = base64.b64encode(path.read_bytes()).decode()
-            figures += (
-                f'<figure style="margin:0"><video controls loop muted playsinline width="240" style="max-width:100%" '
-                f'aria-label="The {label} policy in {environment}" src="data:video/mp4;base64,{content}"></video>'
-                f"<figcaption>{label}</figcaption></figure>"
-            )
+            clip = video.element(path, f"The {label} policy in {environment}", width=240)
+            figures += f'<figure style="margin:0">{clip}<figcaption>{label}</figcaption></figure>'
     display(HTML(f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{figures}</div>'))
 except video.VideoError as error:
     print(f"No video: {error}")
