@@ -1,5 +1,6 @@
 """The paper's numbers as data, and ours joined with them: exact, or refused by the cell's name."""
 
+import base64
 import csv
 import dataclasses
 import json
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import test_results
 
-from rdlib import stats, tables
+from rdlib import plots, stats, tables
 from rdlib.algos import cells as settings
 from rdlib.results import RecordError, load_records, save_record
 from rdlib.tables import TOTALS, TableError
@@ -383,3 +384,35 @@ def test_the_published_records_join_both_tables():
             p.algo for p in PAPER if p.table == table
         }
         assert len(tables.frame(cells)) >= len(cells) - 27
+
+
+def test_figures_show_every_seed_and_the_interval():
+    plots.plt.switch_backend("agg")
+    found = tables.collect([*runs("td3n", FOUR), *runs("td3n_rd", BETTER[:3])])
+    [axes] = plots.seed_points(list(found.values()), PAPER).axes
+    dots = [line for line in axes.get_lines() if line.get_marker() == "o"]
+    shown = sorted(float(x) for line in dots for x in line.get_xdata())
+    expected = [s for o in found.values() for s in (*o.last, *o.best)]
+    np.testing.assert_allclose(shown, sorted(expected))
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["TD3-N-UNC", "TD3-N-UNC + RD"]
+    bars = [
+        (p.get_x(), p.get_width()) for p in axes.patches
+    ]  # of Table 1, and of Table 2 without ±
+    assert bars[0] == pytest.approx((41.9 - 50.5, 101.0)) and len(bars) == 2
+    [axes] = plots.intervals({"a": (0.6, (0.2, 0.9))}, "p", 0.5).axes
+    assert [list(line.get_xdata()) for line in axes.get_lines()] == [[0.2, 0.9], [0.6], [0.5, 0.5]]
+    [axes] = plots.profiles({"x": np.array([[10.0], [20.0]])}).axes
+    [line] = axes.get_lines()
+    assert line.get_ydata()[0] == 1.0 and line.get_ydata()[-1] == 0.0 and 0.5 in line.get_ydata()
+    plots.plt.close("all")
+
+
+def test_html_and_downloads_hold_every_box_and_byte():
+    cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
+    page = tables.html(cells)
+    assert page.count("<td") == 72 and page.count("not run") == 71 and "25.0 ± 11.2" in page
+    links = tables.downloads("t", {"csv": "a,±\n", "md": "|x|"})
+    content = [base64.b64decode(c).decode() for c in re.findall(r"base64,([^\"]+)", links)]
+    assert content == ["a,±\n", "|x|"] and 'download="t.csv"' in links
+    long = tables.scrolled(tables.frame(cells, {("td3n", "hopper-medium"): "x" * 200}))
+    assert "x" * 200 in long and "overflow: auto" in long
