@@ -105,7 +105,7 @@ axes[-1, 1].set_xlabel("steps of an episode");
 # together, and of their actions. Where no dot lies, the data say nothing, and whatever a critic answers
 # there is generalisation.
 
-# %% mystnb={"image": {"alt": "Two scatter plots in which each colour is a quality: states on the left, actions on the right, each on two principal components. Random covers a small region of states and most actions; the expert the reverse."}}
+# %% mystnb={"image": {"alt": "Two scatter plots in which each colour is a quality: states on the left, actions on the right, each on two principal components. Random actions lead to a small region of states; the expert keeps to a narrow band of both."}}
 def plane(columns, points=1_500):
     """Rows of each array of `columns`, on the first two principal components of all together."""
     some = {k: v[np.linspace(0, len(v) - 1, min(points, len(v))).astype(int)].astype(float) for k, v in columns.items()}
@@ -165,8 +165,9 @@ axis.set(ylabel="distance to the nearest action")
 axis.legend(title="action");
 
 # %% [markdown]
-# In narrow data the best policy's action can be as far away as a random one: nothing in the dataset says what it is
-# worth. That is the out-of-distribution action of the next chapters.
+# In Hopper's data, only where an expert acted is the best policy's action a known one. In the medium data it lies much
+# further from any that was tried than the data's own does, and in the random data and the replay about as far as a random
+# action: nothing there says what it is worth. That is the out-of-distribution action of the first chapters.
 #
 # ## The behaviour policies at work
 
@@ -228,7 +229,7 @@ refuse("a reward that is not a number", rew=spoilt)
 refuse("one action too few", act=arrays["act"][:-1])
 refuse("states of another width", next_obs=arrays["next_obs"][:, 1:])
 refuse("a termination in the middle of an episode", terminal=inside)
-refuse("an episode that does not end", last=np.zeros_like(arrays["last"]))
+refuse("an episode that does not end", last=arrays["last"] & (np.arange(len(some)) < len(some) - 1))
 refuse("rewards as text", rew=arrays["rew"].astype(str))
 refuse("flags that are not 0 or 1", terminal=arrays["terminal"] + 0.5)
 
