@@ -47,7 +47,7 @@ data
 # %% [markdown]
 # On the left all there is to learn from. On the right what is true in the middle of the line, by value
 # iteration: the dashed curve $Q^*(s, a)$ goes on with the best policy there is, the dotted one with the best
-# policy whose strides are all timid. Long strides cost both the same fall.
+# policy whose strides are all timid. Too long a stride falls back to 0, and costs the way back.
 
 # %% mystnb={"image": {"alt": "Left: the thousand strides of the data, positions from 0 to 1 against actions, all actions between -0.2 and 0.2. Right: the true value in the middle of the line over actions from -1 to 1: it rises slowly between -0.6 and 0.6 and drops outside."}}
 true = line.best(np.array(HERE), ACTIONS)
