@@ -295,7 +295,9 @@ def demonstrate(run: Path, target: Path, band: tuple[float, float]) -> dict[str,
     Raises ValueError where no snapshot fits.
     """
     source = Snapshots(run)
-    found = (source.measure(step, PEN_STEPS) for step in sorted(source.means) if step)
+    scores = {s: catalog.normalised_score(source.env_id, m) for s, m in source.means.items()}
+    rough = [s for s, score in scores.items() if s and score >= band[0]]
+    found = (source.measure(step, PEN_STEPS) for step in rough)
     chosen = next((m for m in found if band[0] <= m["score"] <= band[1]), None)
     if chosen is None:
         raise ValueError(f"{run}: no snapshot scores between {band[0]} and {band[1]}")
@@ -374,7 +376,7 @@ def main() -> None:
     teach = commands.add_parser("demonstrate", help="write the pen's policies to bundle")
     teach.add_argument("run", type=Path, help="the --out of a training run")
     teach.add_argument("target", type=Path, help="rdlib/data/policies/pen.safetensors")
-    teach.add_argument("--band", type=float, nargs=2, default=(60, 90), help="band of scores")
+    teach.add_argument("--band", type=float, nargs=2, default=(40, 60), help="band of scores")
     whole = commands.add_parser("measure", help="roll out datasets and note what they hold")
     whole.add_argument("environments", nargs="+", help="hopper, …")
     whole.add_argument("--target", type=Path, default=behaviour.POLICIES / "measured.json")

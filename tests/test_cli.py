@@ -16,7 +16,7 @@ from synthetic import write_hdf5
 
 import rdlib
 from rdlib.__main__ import main, parser
-from rdlib.data import catalog
+from rdlib.data import behaviour, catalog
 from rdlib.plan import TrainConfig
 from rdlib.results import load_records
 
@@ -165,9 +165,11 @@ def test_evaluate_on_another_version_of_the_environment(run, capsys):
 
 def test_data_list(capsys):
     assert main(["data", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()[1:]
+    lines = capsys.readouterr().out.splitlines()[3:]  # what the scores are, a blank line, the head
     assert [line.split()[0] for line in lines] == [n.name for n in catalog.names()]
-    assert all(len(line.split()) >= 4 for line in lines)
+    [medium] = [line.split() for line in lines if line.startswith("hopper-medium ")]
+    scores = (behaviour.measured()["hopper-medium"]["score"], catalog.ENTRIES["hopper-medium"].d4rl_score)
+    assert medium[1:] == ["bundled", "Hopper-v5", *(f"{score:.1f}" for score in scores), "MIT"]
 
 
 def test_data_inspect(data, capsys):
@@ -304,7 +306,7 @@ def test_bench(capsys, tmp_path):
         ("data inspect hoper-medium", r"near names: hopper-medium"),
         ("data inspect hopper-medium --size 0", r"size is 0"),
         ("data inspect hopper-medium --size x", r"--size"),
-        ("data make halfcheetah-medium", r"does not exist yet"),
+        ("data make pen-human", r"unknown dataset 'pen-human'.*pen-demos"),
         ("data", r"required: what"),
         ("data lost", r"'lost' \(choose from"),
         ("bench --algos td3n,nope --seconds 0", r"algo: no algorithm 'nope'"),
