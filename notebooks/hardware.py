@@ -1,0 +1,107 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Hardware and cost
+#
+# The tables of the paper are hundreds of runs of a million updates. What that costs depends on two things: how
+# quick one update is against what the machine could do, and how many agents share it. This page reads
+# the records that `python -m rdlib bench --out FOLDER` left, one for each machine in
+# `book/results/hardware`; nothing on it is typed.
+#
+# The bench runs full updates (sampling, losses, backward, optimisers, target networks) on random data of
+# Hopper's shapes. Beside each measured time it predicts one: every matrix product as quick as it is alone on this
+# machine, and the bytes of all other kernels as quick as a copy. Where the measured time is much longer than
+# the predicted one, the rest is launches and Python; where it is near, only less arithmetic would help.
+
+# %% tags=["parameters"]
+results = "book/results/hardware"  # in a clone of the repository; the installed package has no records
+
+# %%
+import json
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+folder = next((p / results for p in (Path.cwd(), *Path.cwd().parents) if (p / results).is_dir()), None)
+if folder is None:
+    raise FileNotFoundError(f"{results} is not here: clone the repository and run this page inside it")
+benches = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+machines = [
+    {
+        "record": name, "device": b["device"], "cores": b["cores"], "threads": b["threads"],
+        "best product, GFLOP/s": max(b["rates"].values()), "copy, GB/s": b["GB/s"],
+        "torch": b["versions"]["torch"], "commit": b["commit"][:8],
+    }
+    for name, b in benches.items()
+]  # fmt: skip
+pd.DataFrame(machines).style.format(precision=0).hide()
+
+# %% [markdown]
+# ## One update
+#
+# $A$ is the number of agents that train together. *Share* is that of the products' own ceiling at the same
+# shapes; *agents/s* counts an update of each agent, so a device that is not yet full shows more of them with larger $A$.
+# The last column is the quickest other implementation that we measured on two CPU cores (its own defaults, compilation not counted);
+# it is there for $A = 1$ on a CPU only.
+
+# %%
+for name, bench in benches.items():
+    rows = pd.DataFrame(bench["rows"])
+    rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
+    rows = rows.rename(columns={"agents": "A", "predicted ms": "predicted", "agent-updates/s": "agents/s"})
+    columns = ["algo", "A", "ms/update", "predicted", "agents/s", "GFLOP/s", "share, %", "MiB"]
+    if "peer updates/s" in rows:
+        columns.append("peer updates/s")
+    display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product"))
+    table = rows[columns].style.format(precision=1, na_rep="").format(precision=0, subset=["share, %", "MiB"])
+    display(table.hide())
+
+# %% [markdown]
+# On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
+# is the Python that all share, most for the small networks of BC and IQL. The ensembles of ten are bound by
+# products already at $A = 1$.
+#
+# On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
+# each phase of an update once, as a CUDA graph, and replays it with one launch. Whether a page is read with such a record
+# or without one is told by the table of machines above: no record of a GPU, no claim about one.
+#
+# ## What the tables would take
+#
+# At the paper's scale, five seeds, all datasets of an environment in one batch, from the times above; *hours* are
+# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named.
+
+# %%
+for name, bench in benches.items():
+    for projection in bench["projection"]:
+        columns = projection["columns"]
+        rows = [{"column": c, "hours": h["updates"], "of evaluation": h["evaluation"]} for c, h in columns.items()]
+        missing = projection["missing"]
+        total = sum(row["hours"] for row in rows)
+        said = f"not measured: {', '.join(missing)}" if missing else f"together {total:,.0f} hours"
+        display(Markdown(f"**{name}, table {projection['table']}**: {said}"))
+        display(pd.DataFrame(rows).style.format(precision=1).hide())
+
+# %% [markdown]
+# ## Memory, and a GPU that is too small
+#
+# The data lie on the device once per dataset, not once per agent: a million transitions of Hopper are 100 MiB. Networks,
+# moments and activations grow with $A$. Where a device runs out of memory, `rdlib.train` says so and trains the
+# agents in halves, one after the other, to the same results: each agent learns what it learns alone. A Colab T4 has
+# 15 GB; the training page tells what was split.
+#
+# For your own machine:
+#
+#     python -m rdlib bench --out my-machine
+#     python -m rdlib bench --device cuda --algos td3n,td3n_rd --agents 1,15
