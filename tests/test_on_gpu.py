@@ -50,7 +50,7 @@ def fake(monkeypatch, statuses: dict) -> list[str]:
         ran.append(name)
         return statuses.get(name, 0)
 
-    monkeypatch.setattr(on_gpu.Session, "run", run)
+    monkeypatch.setattr(on_gpu.Runner, "run", run)
     return ran
 
 
@@ -76,11 +76,11 @@ def test_no_step_begins_without_time_for_it(words, monkeypatch, capsys):
 
 
 def test_a_step_that_takes_too_long_is_interrupted_and_may_save(tmp_path):
-    session = on_gpu.Session(tmp_path, "cpu", True, 0.0, [])
+    runner = on_gpu.Runner(tmp_path, "cpu", True, 0.0, [])
     code = "import time\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('saved')"
-    assert session.run("slow", ["-c", code], 3.0) is None
+    assert runner.run("slow", ["-c", code], 3.0) is None
     assert (tmp_path / "slow.log").read_text() == "saved\n"
-    assert session.left(5) == 0.0
+    assert runner.left(5) == 0.0
 
 
 def test_the_default_trainings_are_ones_that_rdlib_takes():

@@ -34,7 +34,7 @@ GRACE = 60.0  # seconds that an interrupted training has to save its checkpoint
 
 
 @dataclass
-class Session:
+class Runner:
     """One call of the script."""
 
     out: Path
@@ -72,42 +72,42 @@ class Session:
                 return None
 
 
-def equality(session: Session) -> dict[str, Any]:
+def equality(runner: Runner) -> dict[str, Any]:
     """The tests that need a GPU; on a CPU the same comparison by a tape."""
     words = ["-m", "pytest", "-q", "-x", "tests/test_graphs.py"]
-    if session.device == "cpu":
+    if runner.device == "cpu":
         words += ["-k", "recorded_updates and (bc or td3n_rd)"]
     else:
         words += ["tests/test_algorithms.py", "tests/test_groups.py", "-m", "gpu"]
-    status = session.run("equality", words, session.left(6))
+    status = runner.run("equality", words, runner.left(6))
     return {"ok": status == 0, "status": status}
 
 
-def speeds(session: Session) -> dict[str, Any]:
+def speeds(runner: Runner) -> dict[str, Any]:
     """The rows that have a target, on the whole machine and before anything else warms it."""
-    return bench(session, "speeds", TARGET_ALGOS, TARGET_AGENTS, 4)
+    return bench(runner, "speeds", TARGET_ALGOS, TARGET_AGENTS, 4)
 
 
-def everything(session: Session) -> dict[str, Any]:
+def everything(runner: Runner) -> dict[str, Any]:
     """The whole bench, which the book's page on hardware reads."""
-    few = session.tiny
-    return bench(session, "bench", TARGET_ALGOS[2:] if few else (), (1,) if few else (), 8)
+    few = runner.tiny
+    return bench(runner, "bench", TARGET_ALGOS[2:] if few else (), (1,) if few else (), 8)
 
 
 def bench(
-    session: Session, name: str, algos: Sequence[str], agents: Sequence[int], minutes: float
+    runner: Runner, name: str, algos: Sequence[str], agents: Sequence[int], minutes: float
 ) -> dict[str, Any]:
     """Rows in NAME/bench.json, as many as there was time for, held against the targets."""
-    words = ["-m", "rdlib", "bench", "--device", session.device, "--out", str(session.out / name)]
+    words = ["-m", "rdlib", "bench", "--device", runner.device, "--out", str(runner.out / name)]
     words += ["--algos", ",".join(algos)] if algos else []
     words += ["--agents", ",".join(map(str, agents))] if agents else []
-    words += ["--config", TINY, "--seconds", "0.01"] if session.tiny else ["--seconds", "2"]
-    status = session.run(name, words, session.left(minutes))
-    path = session.out / name / "bench.json"
+    words += ["--config", TINY, "--seconds", "0.01"] if runner.tiny else ["--seconds", "2"]
+    status = runner.run(name, words, runner.left(minutes))
+    path = runner.out / name / "bench.json"
     found = json.loads(path.read_text()) if path.exists() else {"rows": []}
     checks = targets(found)
     for check in checks:
-        session.say(
+        runner.say(
             f"  {check['name']}: {check['found']} (target {check['target']}) {check['verdict']}"
         )
     return {"ok": status == 0, "status": status, "targets": checks}
@@ -154,11 +154,11 @@ def targets(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return checks
 
 
-def profile(session: Session) -> dict[str, Any]:
+def profile(runner: Runner) -> dict[str, Any]:
     """Kernels of one captured update of 15 agents of td3n, by time, and its trace."""
-    words = [__file__, "--profile-only", "--out", str(session.out), "--device", session.device]
-    words += ["--tiny"] if session.tiny else []
-    status = session.run("profile", words, session.left(2))
+    words = [__file__, "--profile-only", "--out", str(runner.out), "--device", runner.device]
+    words += ["--tiny"] if runner.tiny else []
+    status = runner.run("profile", words, runner.left(2))
     return {"ok": status == 0, "status": status}
 
 
@@ -192,12 +192,12 @@ def profile_here(out: Path, device_name: str, tiny: bool) -> None:
     seen.export_chrome_trace(str(out / "profile.json"))
 
 
-def train(session: Session, number: int, words: str) -> dict[str, Any]:
+def train(runner: Runner, number: int, words: str) -> dict[str, Any]:
     """One training until it ends or the time does."""
-    folder = session.out / "runs" / f"{number:02d}"
-    asked = [*shlex.split(words), "--device", session.device, "--out", str(folder)]
-    status = session.run(
-        f"train-{number:02d}", ["-m", "rdlib", "train", *asked], session.left(24 * 60) - GRACE
+    folder = runner.out / "runs" / f"{number:02d}"
+    asked = [*shlex.split(words), "--device", runner.device, "--out", str(folder)]
+    status = runner.run(
+        f"train-{number:02d}", ["-m", "rdlib", "train", *asked], runner.left(24 * 60) - GRACE
     )
     return {"ok": status == 0, "status": status, "asked": words}
 
@@ -225,35 +225,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trainings = TRAININGS
     if a.train:
         trainings = [line for line in a.train.read_text().splitlines() if line.strip()]
-    session = Session(out, a.device, a.tiny, time.monotonic() + 60 * a.minutes, trainings)
+    runner = Runner(out, a.device, a.tiny, time.monotonic() + 60 * a.minutes, trainings)
     steps: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-        ("equality", lambda: equality(session)),
-        ("speeds", lambda: speeds(session)),
-        ("profile", lambda: profile(session)),
-        ("bench", lambda: everything(session)),
+        ("equality", lambda: equality(runner)),
+        ("speeds", lambda: speeds(runner)),
+        ("profile", lambda: profile(runner)),
+        ("bench", lambda: everything(runner)),
     ]
     for number, words in enumerate(trainings):
-        steps.append((f"train-{number:02d}", lambda n=number, w=words: train(session, n, w)))
+        steps.append((f"train-{number:02d}", lambda n=number, w=words: train(runner, n, w)))
     worst = 0
     for name, step in steps:
         file = out / f"{name}.json"
         if file.exists():
-            session.say(f"{name}: ended before")
+            runner.say(f"{name}: ended before")
             continue
-        if session.left(24 * 60) < (0 if a.tiny else 90):
-            session.say(f"{name}: no time left; the same command goes on here")
+        if runner.left(24 * 60) < (0 if a.tiny else 90):
+            runner.say(f"{name}: no time left; the same command goes on here")
             return max(worst, 3)
         began = time.monotonic()
-        session.say(f"{name} …")
+        runner.say(f"{name} …")
         result = {**step(), "seconds": round(time.monotonic() - began, 1)}
         if result["ok"]:
             file.write_text(json.dumps(result, indent=1))
         verdict = "ended" if result["ok"] else f"NOT ended (status {result['status']})"
-        session.say(f"{name}: {verdict} after {result['seconds']} s; see {name}.log")
+        runner.say(f"{name}: {verdict} after {result['seconds']} s; see {name}.log")
         if not result["ok"]:
             worst = max(worst, 3 if result["status"] is None else 1)
             if name == "equality":
-                session.say(
+                runner.say(
                     "what is not equal to the eager updates is not worth measuring: stopped"
                 )
                 return worst
