@@ -40,8 +40,14 @@ from rdlib.data import behaviour, catalog
 
 plots.use_style()
 qualities = behaviour.qualities(environment)
-data = {q: behaviour.load(environment, q, size=size, progress=False) for q in qualities if q != "demos"}
-data |= {q: behaviour.load(environment, q) for q in qualities if q == "demos"}  # 25 episodes, always
+data = {
+    q: behaviour.load(environment, q, size=size, progress=False)
+    for q in qualities
+    if q != "demos"
+}
+data |= {
+    q: behaviour.load(environment, q) for q in qualities if q == "demos"
+}  # 25 episodes, always
 colours = dict(zip(data, plots.PALETTE, strict=False))
 for found in data.values():
     print(found)
@@ -72,13 +78,21 @@ for entry in catalog.ENTRIES.values():
     if entry.short in behaviour.measured():
         whole = behaviour.measured()[entry.short]
         rows.append({
-            "dataset": entry.short, "measured on": whole["transitions"], "episodes": whole["episodes"],
-            "return": whole["return"], "±": whole["std"], "score": whole["score"], "D4RL's": entry.d4rl_score,
+            "dataset": entry.short, "measured on": whole["transitions"],
+            "episodes": whole["episodes"], "return": whole["return"], "±": whole["std"],
+            "score": whole["score"], "D4RL's": entry.d4rl_score,
         })  # fmt: skip
 pd.DataFrame(rows).style.format(
-    {"measured on": "{:,}", "episodes": "{:,}", "return": "{:.0f}", "±": "{:.0f}", "score": "{:.1f}", "D4RL's": "{:.1f}"},
+    {
+        "measured on": "{:,}",
+        "episodes": "{:,}",
+        "return": "{:.0f}",
+        "±": "{:.0f}",
+        "score": "{:.1f}",
+        "D4RL's": "{:.1f}",
+    },
     na_rep="",
-).hide()
+).set_properties(padding="0.1em 0.6em").hide()
 
 # %% [markdown]
 # An empty cell in the last column: no published mean was at hand. `medium-replay` depends most on the learner, and ours
@@ -90,13 +104,15 @@ pd.DataFrame(rows).style.format(
 # that do not. The spread tells them apart.
 
 # %% mystnb={"image": {"alt": "One row per quality: a histogram of episode returns on the left and of episode lengths on the right."}}
-figure, axes = plt.subplots(len(data), 2, figsize=(7, 1.35 * len(data)), sharex="col", squeeze=False)
+figure, axes = plt.subplots(
+    len(data), 2, figsize=(7, 1.35 * len(data)), sharex="col", squeeze=False
+)
 for (left, right), (quality, found) in zip(axes, data.items(), strict=True):
     left.hist(found.episode_returns(), bins=40, color=colours[quality])
     left.set_title(quality, loc="left", fontsize=10)
     right.hist(found.episode_lengths(), bins=40, color=colours[quality])
 axes[-1, 0].set_xlabel("return of an episode")
-axes[-1, 1].set_xlabel("steps of an episode");
+axes[-1, 1].set_xlabel("steps of an episode")
 
 # %% [markdown]
 # ## What is covered
@@ -105,10 +121,16 @@ axes[-1, 1].set_xlabel("steps of an episode");
 # together, and of their actions. Where no dot lies, the data say nothing, and whatever a critic answers
 # there is generalisation.
 
+
 # %% mystnb={"image": {"alt": "Two scatter plots in which each colour is a quality: states on the left, actions on the right, each on two principal components. Random actions lead to a small region of states; the expert keeps to a narrow band of both."}}
 def plane(columns, points=1_500):
     """Rows of each array of `columns`, on the first two principal components of all together."""
-    some = {k: v[np.linspace(0, len(v) - 1, min(points, len(v))).astype(int)].astype(float) for k, v in columns.items()}
+    some = {
+        k: v[np.linspace(0, len(v) - 1, min(points, len(v))).astype(int)].astype(
+            float
+        )
+        for k, v in columns.items()
+    }
     joined = np.concatenate(list(some.values()))
     mean, std = joined.mean(0), joined.std(0) + 1e-3
     directions = np.linalg.svd((joined - mean) / std, full_matrices=False)[2][:2]
@@ -116,12 +138,27 @@ def plane(columns, points=1_500):
 
 
 figure, axes = plt.subplots(1, 2, figsize=(8, 4))
-for axis, title, field in zip(axes, ("states", "actions"), ("obs", "act"), strict=True):
-    for quality, dots in plane({q: getattr(d, field) for q, d in data.items()}).items():
-        axis.scatter(*dots.T, s=2, alpha=0.5, color=colours[quality], label=quality, rasterized=True)
+for axis, title, field in zip(
+    axes, ("states", "actions"), ("obs", "act"), strict=True
+):
+    for quality, dots in plane(
+        {q: getattr(d, field) for q, d in data.items()}
+    ).items():
+        axis.scatter(
+            *dots.T,
+            s=2,
+            alpha=0.5,
+            color=colours[quality],
+            label=quality,
+            rasterized=True,
+        )
     axis.set(title=title, xlabel="first component", ylabel="second")
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, markerscale=5);
-
+figure.legend(
+    *axes[0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=3,
+    markerscale=5,
+)
 # %% [markdown]
 # ## How far from the data is an action?
 #
@@ -131,7 +168,10 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # data's own action there, the best bundled policy's, and a uniformly random one.
 
 # %% mystnb={"image": {"alt": "For each quality three box plots of the distance to the nearest action in the data: of the data's own action, of the best policy's, and of a random action."}}
-best = behaviour.policy(environment, "expert" if "expert" in behaviour.about(environment) else "demonstrator")
+best = behaviour.policy(
+    environment,
+    "expert" if "expert" in behaviour.about(environment) else "demonstrator",
+)
 generator = torch.Generator().manual_seed(0)
 
 
@@ -141,7 +181,11 @@ def distances(found, held=300, near=20):
     order = torch.randperm(len(obs), generator=generator)
     ask, rest = order[:held], order[held : held + 8_000]
     scale = obs.std(0) + 1e-3
-    neighbours = torch.cdist(obs[ask] / scale, obs[rest] / scale).topk(near, largest=False).indices
+    neighbours = (
+        torch.cdist(obs[ask] / scale, obs[rest] / scale)
+        .topk(near, largest=False)
+        .indices
+    )
     with torch.no_grad():
         proposals = {
             "the data's own": act[ask],
@@ -149,21 +193,29 @@ def distances(found, held=300, near=20):
             "random": 2 * torch.rand(act[ask].shape, generator=generator) - 1,
         }
     known = act[rest][neighbours]  # (held, near, U)
-    return {k: (known - a[:, None]).norm(dim=-1).amin(1).numpy() for k, a in proposals.items()}
+    return {
+        k: (known - a[:, None]).norm(dim=-1).amin(1).numpy()
+        for k, a in proposals.items()
+    }
 
 
 figure, axis = plt.subplots(figsize=(8, 3.6))
 for i, found in enumerate(data.values()):
     for j, (label, values) in enumerate(distances(found).items()):
-        box = axis.boxplot(values, positions=[4 * i + j], widths=0.8, showfliers=False, patch_artist=True)
+        box = axis.boxplot(
+            values,
+            positions=[4 * i + j],
+            widths=0.8,
+            showfliers=False,
+            patch_artist=True,
+        )
         box["boxes"][0].set(facecolor=plots.PALETTE[j], alpha=0.7)
         box["medians"][0].set_color("black")
         if i == 0:
             axis.plot([], [], color=plots.PALETTE[j], lw=6, label=label)
 axis.set_xticks([4 * i + 1 for i in range(len(data))], data)
 axis.set(ylabel="distance to the nearest action")
-axis.legend(title="action");
-
+axis.legend(title="action")
 # %% [markdown]
 # In Hopper's data, only where an expert acted is the best policy's action a known one. In the medium data it lies much
 # further from any that was tried than the data's own does, and in the random data and the replay about as far as a random
@@ -179,15 +231,31 @@ from IPython.display import HTML, display
 
 from rdlib import video
 
-shown = {"demonstrator": "demos", "clone": "cloned"} if environment == "pen" else {
-    "random": "random", "replay/15": "medium-replay, half-way", "medium": "medium", "expert": "expert"}
+shown = (
+    {"demonstrator": "demos", "clone": "cloned"}
+    if environment == "pen"
+    else {
+        "random": "random",
+        "replay/15": "medium-replay, half-way",
+        "medium": "medium",
+        "expert": "expert",
+    }
+)
 try:
     with TemporaryDirectory() as folder:
         figures = ""
-        for path, label in zip(video.record_bundled(environment, list(shown), Path(folder)), shown.values(), strict=True):
-            clip = video.element(path, f"The {label} policy in {environment}", width=240)
+        for path, label in zip(
+            video.record_bundled(environment, list(shown), Path(folder)),
+            shown.values(),
+            strict=True,
+        ):
+            clip = video.element(
+                path, f"The {label} policy in {environment}", width=240
+            )
             figures += f'<figure style="margin:0">{clip}<figcaption>{label}</figcaption></figure>'
-    display(HTML(f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{figures}</div>'))
+    display(
+        HTML(f'<div style="display:flex;flex-wrap:wrap;gap:1rem">{figures}</div>')
+    )
 except video.VideoError as error:
     print(f"No video: {error}")
 
@@ -202,7 +270,10 @@ except video.VideoError as error:
 from rdlib.data import DataError, Dataset
 
 some = data[qualities[-1]]
-arrays = {k: getattr(some, k).copy() for k in ("obs", "act", "rew", "next_obs", "terminal", "last")}
+arrays = {
+    k: getattr(some, k).copy()
+    for k in ("obs", "act", "rew", "next_obs", "terminal", "last")
+}
 mine = Dataset.make(name="mine", source="hdf5", env_id=some.env_id, **arrays)
 print(mine)
 
@@ -229,7 +300,10 @@ refuse("a reward that is not a number", rew=spoilt)
 refuse("one action too few", act=arrays["act"][:-1])
 refuse("states of another width", next_obs=arrays["next_obs"][:, 1:])
 refuse("a termination in the middle of an episode", terminal=inside)
-refuse("an episode that does not end", last=arrays["last"] & (np.arange(len(some)) < len(some) - 1))
+refuse(
+    "an episode that does not end",
+    last=arrays["last"] & (np.arange(len(some)) < len(some) - 1),
+)
 refuse("rewards as text", rew=arrays["rew"].astype(str))
 refuse("flags that are not 0 or 1", terminal=arrays["terminal"] + 0.5)
 
@@ -245,7 +319,8 @@ ends = np.flatnonzero(mine.last)[:3]
 starts = [0, *(ends[:-1] + 1)]
 episodes = [
     Episode(
-        np.concatenate([mine.obs[i : j + 1], mine.next_obs[j : j + 1]]), mine.act[i : j + 1], mine.rew[i : j + 1],
+        np.concatenate([mine.obs[i : j + 1], mine.next_obs[j : j + 1]]),
+        mine.act[i : j + 1], mine.rew[i : j + 1],
         mine.terminal[i : j + 1], np.arange(i, j + 1) == j, None,
     )
     for i, j in zip(starts, ends, strict=True)
@@ -268,4 +343,4 @@ print(again)
 # %%
 from rdlib.__main__ import main
 
-main(["data", "inspect", f"{environment}-{qualities[-1]}", "--size", str(size)]);
+main(["data", "inspect", f"{environment}-{qualities[-1]}", "--size", str(size)])

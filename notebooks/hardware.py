@@ -34,10 +34,21 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown, display
 
-folder = next((p / results for p in (Path.cwd(), *Path.cwd().parents) if (p / results).is_dir()), None)
+folder = next(
+    (
+        p / results
+        for p in (Path.cwd(), *Path.cwd().parents)
+        if (p / results).is_dir()
+    ),
+    None,
+)
 if folder is None:
-    raise FileNotFoundError(f"{results} is not here: clone the repository and run this page inside it")
-benches = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    raise FileNotFoundError(
+        f"{results} is not here: clone the repository and run this page inside it"
+    )
+benches = {
+    path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))
+}
 machines = [
     {
         "record": name, "device": b["device"], "cores": b["cores"], "threads": b["threads"],
@@ -60,12 +71,31 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 for name, bench in benches.items():
     rows = pd.DataFrame(bench["rows"])
     rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
-    rows = rows.rename(columns={"agents": "A", "predicted ms": "predicted", "agent-updates/s": "agents/s"})
-    columns = ["algo", "A", "ms/update", "predicted", "agents/s", "GFLOP/s", "share, %", "MiB"]
+    rows = rows.rename(
+        columns={
+            "agents": "A",
+            "predicted ms": "predicted",
+            "agent-updates/s": "agents/s",
+        }
+    )
+    columns = [
+        "algo",
+        "A",
+        "ms/update",
+        "predicted",
+        "agents/s",
+        "GFLOP/s",
+        "share, %",
+        "MiB",
+    ]
     if "peer updates/s" in rows:
         columns.append("peer updates/s")
     display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product"))
-    table = rows[columns].style.format(precision=1, na_rep="").format(precision=0, subset=["share, %", "MiB"])
+    table = (
+        rows[columns]
+        .style.format(precision=1, na_rep="")
+        .format(precision=0, subset=["share, %", "MiB"])
+    )
     display(table.hide())
 
 # %% [markdown]
@@ -86,10 +116,17 @@ for name, bench in benches.items():
 for name, bench in benches.items():
     for projection in bench["projection"]:
         columns = projection["columns"]
-        rows = [{"column": c, "hours": h["updates"], "of evaluation": h["evaluation"]} for c, h in columns.items()]
+        rows = [
+            {"column": c, "hours": h["updates"], "of evaluation": h["evaluation"]}
+            for c, h in columns.items()
+        ]
         missing = projection["missing"]
         total = sum(row["hours"] for row in rows)
-        said = f"not measured: {', '.join(missing)}" if missing else f"together {total:,.0f} hours"
+        said = (
+            f"not measured: {', '.join(missing)}"
+            if missing
+            else f"together {total:,.0f} hours"
+        )
         display(Markdown(f"**{name}, table {projection['table']}**: {said}"))
         display(pd.DataFrame(rows).style.format(precision=1).hide())
 
