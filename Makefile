@@ -60,11 +60,12 @@ book-test: book
 	$(BIN)/python book/check_pages.py $(SITE)
 	$(BIN)/python book/check_browser.py $(SITE)
 
+# Clips and sliders are for a screen; LaTeX is not strict about them.
 pdf: $(READY) _build/.code
-	@for tool in latexmk xelatex; do command -v $$tool >/dev/null || { \
+	@for tool in latexmk xelatex convert; do command -v $$tool >/dev/null || { \
 	  echo "make pdf needs LaTeX, and there is no $$tool. On Debian and Ubuntu: apt install latexmk texlive-xetex" \
-	    "texlive-latex-extra texlive-fonts-extra. make book needs none." >&2; exit 1; }; done
-	$(BIN)/jupyter-book build . --builder pdflatex -W -n --keep-going
+	    "texlive-latex-extra texlive-fonts-extra imagemagick librsvg2-bin. make book needs none." >&2; exit 1; }; done
+	$(BIN)/jupyter-book build . --builder pdflatex
 
 # rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/papermill_cli.py).
 $(READY): requirements.lock pyproject.toml
