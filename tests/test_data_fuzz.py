@@ -4,6 +4,7 @@ Each example takes a valid dataset, changes one or two things in it, and either 
 change was to their form) or is told the key. No other exception, no hang, nothing left in the folder.
 """
 
+import importlib.util
 import json
 import os
 import pickle
@@ -531,8 +532,10 @@ METADATA: dict[
     "format missing": (False, {"data_format": None}),
     "environment missing": (False, {"env_spec": None}),
 }
+# Files that are not Arrow's after all are found out by what reads Arrow, where that is installed.
+NO_ARROW = "not readable" if importlib.util.find_spec("pyarrow") else "needs pyarrow"
 NAMED = {  # by the case, or by its first word
-    "count": "total_episodes", "format": "data_format", "format of other files": "not readable",
+    "count": "total_episodes", "format": "data_format", "format of other files": NO_ARROW,
     "environment": "env_spec",
 }  # fmt: skip
 
