@@ -19,8 +19,8 @@
 # and at each of them which actions. This page looks at that for every quality of one environment, puts the
 # bundled data beside what D4RL publishes, and shows how to bring data of your own.
 #
-# The bundled datasets are **stand-ins**: made by this project's own policies, by D4RL's protocol, so that
-# the book runs without a download. They are not D4RL's files. Those can be had by the same call, under the
+# The bundled datasets, all but the human `door-human`, are **stand-ins**: made by this project's own
+# policies, by D4RL's protocol, so that the book runs without a download. They are not D4RL's files. Those can be had by the same call, under the
 # name `d4rl/hopper-medium-v2`.
 
 # %% tags=["parameters"]
@@ -67,6 +67,9 @@ for found in data.values():
 # | medium-replay | the learner's own on its way to medium: what its replay buffer saw |
 # | medium-expert | half medium's, half the expert's |
 # | expert | the best policy's |
+#
+# Our own medium policies are nearer to their experts than a third: scores of 40 against 87 in
+# HalfCheetah, 42 against 101 in Hopper, 63 against 96 in Walker2d.
 #
 # For the pen, D4RL has a human's demonstrations and data *cloned* from them. Ours are of a policy of middling
 # skill, `pen-demos`: 25 episodes, and no human made them. The score is D4RL's, 0 for a random policy and 100

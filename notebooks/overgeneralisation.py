@@ -465,7 +465,7 @@ pd.DataFrame([
 # settings, though far below the plain agent's. Layer norm alone ends nearer to the truth than RD alone, and the
 # two together expect too little and earn most. `seed` is a parameter of this page; seeds 1 and 2 gave the
 # same order of the four agents. The records above, with four critics and more pessimism, are another setting:
-# there RD alone keeps values below any return.
+# there RD alone keeps values below the largest return.
 #
 # So much was seen: TD errors at data actions move the values of actions that are not in the data, from all over
 # the minibatch; without a remedy the cycle of the slides closes and values run away; RD stops that at quick

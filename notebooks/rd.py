@@ -173,8 +173,8 @@ for axes, i in zip(rows[0], STRONG, strict=True):
 rows[0, 0].set_ylabel("value at s = 0.5");
 
 # %% [markdown]
-# The slides' words fit: the value at $\pi(s)$ falls off a cliff beside the data's action. As long as the policy stands among the
-# data stage 1 cannot tell the two apart, and its penalty stays high. As soon as the policy is a little outside, it
+# This is what the slides' word, over-inhibition, comes to here: the value at $\pi(s)$ falls off a cliff beside the
+# data's action. As long as the policy stands among the data stage 1 cannot tell the two apart, and its penalty stays high. As soon as the policy is a little outside, it
 # can: the features of the policy's action are driven away from the data's, and its value falls to little more than the
 # head's bias. The penalty is then small and nothing brings the features back. The foot of the cliff is
 # nearly flat, so the policy that has fallen does not climb out. And since targets ask for the policy's values, the
@@ -294,7 +294,7 @@ summary(SHALLOW, where, shallow.look(HERE, ACTIONS), paid)
 # ## What this page shows, and what it does not
 #
 # On this problem the penalty on features does what it is for: without RD every seed runs away, with stage 1, or with both, at a weight
-# that suits it, none does. Over-inhibition is real and looks as the slides say, a cliff beside the data's action. It took seeds from
+# that suits it, none does. Over-inhibition, of which the slides warn, is real: a cliff beside the data's action. It took seeds from
 # stage 1 alone and, later, one from both, since at the data's edge the switch still leaves four tenths of the weight
 # to stage 1. Stage 2 alone did best with three hidden layers and worst with two. One dimension, three seeds, one critic
 # and a learning rate ten times the usual are not where methods are ranked.

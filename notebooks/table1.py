@@ -53,7 +53,7 @@ print(
 )
 
 # %% [markdown]
-# Quick runs take minutes on two CPU cores: small networks, a few thousand updates, one dataset, and that a
+# Quick runs take minutes on two CPU cores: small networks, 6,000 to 20,000 updates, one dataset, and that a
 # stand-in rolled out by this project, since D4RL's files are not bundled. They show that the code runs and
 # what RD does to it there. They are no estimate of the number above them.
 #
@@ -84,7 +84,8 @@ for base in pairs:
 #
 # ## Every seed
 #
-# Means hide what RD is for: in the paper most of its gain comes from seeds that no longer diverge. So here is
+# Means hide what RD is for: most of the paper's gain is where the base's deviation is tens of points, as if seeds
+# diverged there and no longer do with RD; the slides show no single seed. So here is
 # every seed by itself, at the paper's scale where there are runs. Grey bars are the paper's mean ± deviation.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 1 that was run, with the paper's mean and deviation as a grey bar"}}

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Table 2: RD beside other methods
 #
-# The paper's second table compares its two strongest rows with seven methods on 17 datasets. As on the page of
+# The paper's second table compares RD on its two backbones with seven methods on 17 datasets. As on the page of
 # Table 1, the paper's number stands on top and ours below, last-iterate and over seeds, or *not run*. It is made
 # from the records each time the book is built.
 #
@@ -55,7 +55,7 @@ print(
 
 # %% [markdown]
 # The paper's bold marks an RD column that is no lower than every column without RD. Ours follows the same rule
-# among our own runs, and only where all columns of the row ran. In the paper an RD row is *not* the best
+# among our own runs, and only where all columns of the row ran. In the paper an RD column is *not* the best
 # on seven of the 17 datasets:
 
 # %% tags=["hide-input"]

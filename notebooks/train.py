@@ -25,7 +25,7 @@
 # | parameter | meaning |
 # |---|---|
 # | `algo` | `bc`, `dt`, `td3bc`, `cql`, `iql`, `edac`, `diffusion_ql`, `sacn`, `td3n`; with a critic also `…_rd`, `…_dr3`, `…_ln` (layer norm) |
-# | `dataset` | `hopper-medium` (bundled), `door-human`, `d4rl/hopper-medium-v2`, a path to an `.hdf5`, a Minari id; or several of one environment with commas between, trained together |
+# | `dataset` | a bundled one (`hopper-medium`, `walker2d-expert`, `pen-demos`, `door-human`, …), `d4rl/hopper-medium-v2`, a path to an `.hdf5`, a Minari id; or several of one environment with commas between, trained together |
 # | `seeds` | `0`, `[0, 1, 2]` or `"0,1,2"`; all seeds train together |
 # | `steps` | gradient updates; 0: as the scale says |
 # | `rd`, `config` | hyperparameters of the plug-in and of the algorithm: `{"weight": 0.03}` or `"weight=0.03"` |
