@@ -20,8 +20,8 @@
 # bundled data beside what D4RL publishes, and shows how to bring data of your own.
 #
 # The bundled datasets, all but the human `door-human`, are **stand-ins**: made by this project's own
-# policies, by D4RL's protocol, so that the book runs without a download. They are not D4RL's files. Those can be had by the same call, under the
-# name `d4rl/hopper-medium-v2`.
+# policies, by D4RL's protocol, so that the book runs without a download. They are not D4RL's files.
+# Those can be had by the same call, under the name `d4rl/hopper-medium-v2`.
 
 # %% tags=["parameters"]
 environment = "hopper"

@@ -173,12 +173,14 @@ for axes, i in zip(rows[0], STRONG, strict=True):
 rows[0, 0].set_ylabel("value at s = 0.5");
 
 # %% [markdown]
-# This is what the slides' word, over-inhibition, comes to here: the value at $\pi(s)$ falls off a cliff beside the
-# data's action. As long as the policy stands among the data stage 1 cannot tell the two apart, and its penalty stays high. As soon as the policy is a little outside, it
-# can: the features of the policy's action are driven away from the data's, and its value falls to little more than the
+# This is what the slides' word, over-inhibition, comes to here: the value at $\pi(s)$ falls off a cliff
+# beside the data's action. As long as the policy stands among the data stage 1 cannot tell the two
+# apart, and its penalty stays high. As soon as the policy is a little outside, it can: the features of
+# the policy's action are driven away from the data's, and its value falls to little more than the
 # head's bias. The penalty is then small and nothing brings the features back. The foot of the cliff is
-# nearly flat, so the policy that has fallen does not climb out. And since targets ask for the policy's values, the
-# data's sink after it: a policy that was worth 15 is given up for one that is worth nothing.
+# nearly flat, so the policy that has fallen does not climb out. And since targets ask for the policy's
+# values, the data's sink after it: a policy that was worth 15 is given up for one that is worth
+# nothing.
 #
 # The features say the same. Below, one thin line a seed, on the data's states: at a fall the kernel of
 # data and policy and its cosine drop to nothing, while the features' norm does not: they have been turned, not
