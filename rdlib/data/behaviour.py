@@ -4,7 +4,8 @@ The policies are `policies/<environment>.safetensors`, trained by `rdlib.online`
 By D4RL's protocol (Fu et al. 2020, arXiv 2004.07219, appendix):
 
     random          actions sampled from the untrained policy
-    medium          … from a policy stopped at about a third of the expert's return
+    medium          … from a policy stopped half-way (D4RL: at a third of the expert's return; ours
+                    scores what D4RL's medium data score)
     expert          … from the best policy
     medium-expert   the two, half each
     medium-replay   … from snapshots of the learner on its way to medium, in proportion to the
@@ -72,7 +73,8 @@ def measured() -> dict[str, dict[str, Any]]:
 
 
 def policy(environment: str, name: str) -> GaussianActor:
-    """One bundled policy: "random", "medium", "expert" or "replay/K". Inputs and actions are raw."""
+    """One bundled policy: "random", "medium", "expert" or "replay/K", the pen's "demonstrator" or "clone".
+    Inputs and actions are raw."""
     prefix = f"{name}/"
     with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
         found = [k for k in file.keys() if k.startswith(prefix)]
