@@ -43,14 +43,15 @@ notebooks: $(READY)
 	@n=0; total=$$(ls notebooks/*.ipynb | wc -l); \
 	for notebook in notebooks/*.ipynb; do \
 	  n=$$((n + 1)); echo "notebook $$n of $$total: $$notebook"; \
-	  $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$notebook" || exit 1; \
+	  OMP_NUM_THREADS=1 $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$notebook" || exit 1; \
 	done
 
 # All pages are read anew (--all), for a page that is not gives no warning; what ran before does not run again. Pages run in
-# order of their names, one at a time.
+# order of their names, one at a time, with one thread: two wait for each other where anything else is running, and the
+# page that trains then takes ten minutes instead of one.
 book: $(READY) _build/.code
 	@rm -rf notebooks/runs $(SITE) # a finished run would be read back, a page that has been removed would stay
-	$(BIN)/jupyter-book build . --all -W -n --keep-going
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --all -W -n --keep-going
 
 # What a page shows depends on more than the page: a change of the code, the records or the lock makes all run again.
 _build/.code: $(shell find rdlib book/results -type f -not -path '*/__pycache__/*') requirements.lock
