@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdlib import algos, matmul, memory, projection, simulate
+from rdlib import algos, matmul, memory, projection, simulate, watch
 from rdlib.checkpoint import write_atomically
 from rdlib.data.dataset import Dataset
 from rdlib.data.sequences import resident
@@ -148,12 +148,33 @@ def measure(
         products, traffic = (1e3 * f(counted) / period for f in (ceiling.products, ceiling.traffic))
         row |= {
             "ceiling GFLOP/s": flops / products / 1e6, "products ms": products, "traffic ms": traffic,
-            "predicted ms": products + traffic, "evaluation s": evaluation_seconds(made, agents),
-        }  # fmt: skip
+            "predicted ms": products + traffic,
+        }
+        every = algos.find(name).entry.paper.eval_every / rate
+        row["playing s"], row["evaluation s"] = evaluation(made, name, agents, overrides, every)
     return row
 
 
-def evaluation_seconds(made: Bench, agents: int) -> float:
+def evaluation(
+    made: Bench, name: str, agents: int, overrides: Mapping[str, Any], every: float
+) -> tuple[float, float]:
+    """Seconds that an evaluation plays, and those of it that updates wait for, one falling every so
+    many seconds: all of them, or where it runs beside training (see rdlib.watch) the weights' way to the
+    CPU and what it plays beyond the next."""
+    device = made.engine.sizes.device
+    if not watch.beside(device, made.algorithm):
+        played = playing_seconds(made, agents)
+        return played, played
+    understudies = Bench.make(name, agents, CPU, overrides)
+    wait(device)
+    began = time.perf_counter()
+    understudies.algorithm.load_state_dict(made.algorithm.state_dict())
+    copied = time.perf_counter() - began
+    played = playing_seconds(understudies, agents)
+    return played, copied + max(0.0, played - every)
+
+
+def playing_seconds(made: Bench, agents: int) -> float:
     """Of one evaluation as in the paper: ten episodes of a thousand steps for each agent. From the first
     steps, in which every Hopper still stands."""
     took = []

@@ -204,6 +204,7 @@ class Algorithm(nn.Module):
     total_steps = 0  # gradient updates of the whole run, for schedules; set by rdlib.algos.build
     context = 0  # steps of one element of a minibatch; 0: single transitions (rdlib.data.sequences)
     own: tuple[str, ...] = ()  # fields that agents of one batch may differ in
+    plays_on_device = False  # acting is too much for a CPU beside a GPU (see rdlib.watch)
 
     def __init__(self, configs: Sequence[Any], streams: Streams, plugin: "Plugin | None" = None):
         super().__init__()

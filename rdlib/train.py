@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdlib import algos, graphs, groups, kernel, matmul, memory
+from rdlib import algos, graphs, groups, matmul, memory, watch
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -37,6 +38,7 @@ from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
 from rdlib.policy import describe, load_policy, policy_note
 from rdlib.results import Record, fingerprint, finite, load_record, provenance, save_record
 from rdlib.rng import Streams
+from rdlib.watch import Measured, Watch
 
 UPDATES_PER_CALL = 50
 GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
@@ -135,7 +137,7 @@ def _together(plan: Plan, progress: bool | None) -> Run:
         with folder_lock(plan.out):
             records = trainer.run(progress)
     finally:
-        trainer.evaluator.close()
+        trainer.watch.close()
     return Run(plan, records, trainer.algorithm, trainer.normaliser)
 
 
@@ -149,10 +151,8 @@ class Trainer:
         agents, data = plan.agents, [a.dataset for a in plan.agents]
         self.seeds = [a.seed for a in agents]
         self.streams = Streams(self.seeds, device)
-        self.evaluator = Evaluator(
-            plan.env_id, self.seeds, plan.asked.episodes, plan.max_episode_steps
-        )
-        env, first = self.evaluator.env, data[0]
+        evaluator = Evaluator(plan.env_id, self.seeds, plan.asked.episodes, plan.max_episode_steps)
+        env, first = evaluator.env, data[0]
         for d in data:
             if (env.obs_dim, env.act_dim) != (d.obs_dim, d.act_dim):
                 raise DataError(
@@ -163,21 +163,26 @@ class Trainer:
         limits = (env.act_low, env.act_high)
         units = [reward_units(a.dataset, getattr(a.config, "rewards", "raw")) for a in agents]
         self.normaliser = Normaliser(data, limits, standardise, units, dtype).to(device)
-        self.algorithm = algos.build(
-            plan.recipe, [a.config for a in agents], [a.plugin for a in agents], self.streams,
-            first.obs_dim, first.act_dim, dtype, plan.steps,
+        build = partial(
+            algos.build, plan.recipe, [a.config for a in agents], [a.plugin for a in agents],
+            obs_dim=first.obs_dim, act_dim=first.act_dim, dtype=dtype, steps=plan.steps,
         )  # fmt: skip
+        self.algorithm = build(streams=self.streams)
         transitions, minibatch = resident(data, self.normaliser, self.algorithm.context)
         capture = graphs.capture_for(device)
         self.engine = Engine(self.algorithm, self.streams, transitions.sizes, minibatch, capture)
         self.per_call = UPDATES_PER_CALL * (GPU_CALL if device.type == "cuda" else 1)
         rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
-        self.diagnostic_batch = transitions.gather(rows[0])
+        known = transitions.gather(rows[0])
+        beside = watch.beside(device, self.algorithm)
+        understudies = build(streams=Streams(self.seeds)) if beside else None
+        self.watch = Watch(evaluator, self.normaliser, known.obs, known.act, understudies)
 
         self.step = 0
         self.alive = np.ones(len(agents), dtype=bool)
         self.stopped_at = np.full(len(agents), plan.steps)
         self.evaluations: list[list[dict[str, Any]]] = [[] for _ in agents]
+        self.begun: tuple[Measured, dict[str, list[float]]] | None = None  # not yet among them
         self.sums: dict[str, Tensor] = {}  # of training metrics since the last evaluation, (A,)
         self.weights: dict[str, int] = {}
         self.seconds = 0.0
@@ -247,7 +252,8 @@ class Trainer:
         """Evaluations fall on step 0, every eval_every and the end; a resumed run repeats none."""
         on_time = self.step % self.plan.eval_every == 0 or self.step >= self.plan.steps
         done = any(e and e[-1]["step"] == self.step for e in self.evaluations)
-        return on_time and not done and bool(self.alive.any())
+        begun = self.begun is not None and self.begun[0].step == self.step
+        return on_time and not done and not begun and bool(self.alive.any())
 
     def _updates(self, count: int) -> None:
         means = self.engine.run(self.step, count)
@@ -269,40 +275,32 @@ class Trainer:
         self.alive &= sound
 
     def _evaluate(self) -> None:
-        player = self.algorithm.player(self.plan.asked.episodes)
-        result = self.evaluator.run(player, self.normaliser, self.alive)
-        diagnostics = self._diagnose()
-        trained = {k: v / self.weights[k] for k, v in self.sums.items()}
+        self._collect()
+        trained = {name: (v / self.weights[name]).tolist() for name, v in self.sums.items()}
         self.sums, self.weights = {}, {}
-        host = {
-            group: {k: v.tolist() for k, v in values.items()}
-            for group, values in (("diagnostics", diagnostics), ("training", trained))
-        }
-        for i in np.flatnonzero(self.alive):
-            row: dict[str, Any] = {"step": self.step}
-            row["returns"] = result.returns[i].tolist()
-            row["lengths"] = result.lengths[i].tolist()
-            for group, values in host.items():
-                row[group] = {name: finite(value[i]) for name, value in values.items()}
-            self.evaluations[i].append(row)
+        self.begun = self.watch.begin(self.algorithm, self.step, self.alive), trained
+        if self.watch.understudies is None:
+            self._collect()
 
-    def _diagnose(self) -> dict[str, Tensor]:
-        """Kernel diagnostics of algorithms with a critic, (A,) each."""
-        critic = getattr(self.algorithm, "critic", None)
-        obs, act = self.diagnostic_batch.obs, self.diagnostic_batch.act
-        with torch.no_grad():
-            policy_act = self.algorithm.act(obs)
-            if critic is None:
-                return {"policy_data_distance": (policy_act - act).square().mean((1, 2))}
-            ood = getattr(self.algorithm.plugin, "actor", None)
-            return kernel.diagnose(critic, obs, act, policy_act, ood(obs) if ood else None)
+    def _collect(self) -> None:
+        """Wait for the evaluation that has begun, and keep what it found."""
+        if self.begun is None:
+            return
+        measured, trained = self.begun
+        for i, row in measured.rows().items():
+            training = {name: finite(value[i]) for name, value in trained.items()}
+            self.evaluations[i].append({**row, "training": training})
+        self.begun = None
 
     def _score_now(self) -> str:
+        """Of the last evaluation that is over."""
         scores = [
             float(np.mean(e[-1]["returns"]))
             for e, alive in zip(self.evaluations, self.alive, strict=True)
-            if alive
+            if alive and e
         ]
+        if not scores:
+            return ""
         reference = self._reference()
         if reference is None:
             return f"return {np.mean(scores):.1f}"
@@ -333,6 +331,7 @@ class Trainer:
         }
 
     def _save(self) -> None:
+        self._collect()
         tensors = {
             **self.algorithm.tensors(),
             **{f"norm/{k}": v for k, v in self.normaliser.state_dict().items()},

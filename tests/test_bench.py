@@ -65,7 +65,16 @@ def test_the_ceiling_is_of_the_same_products(ceiling):
     assert row["predicted ms"] == pytest.approx(row["products ms"] + row["traffic ms"])
     assert row["ceiling GFLOP/s"] * row["products ms"] == pytest.approx(row["GFLOP/update"] * 1e3)
     assert row["GFLOP/s"] < 1.2 * row["ceiling GFLOP/s"]  # products and all else cannot beat products
-    assert row["evaluation s"] > 0
+    assert row["evaluation s"] == row["playing s"] > 0
+
+
+def test_updates_wait_only_for_what_does_not_fit_beside_them(monkeypatch):
+    monkeypatch.setattr("rdlib.watch.beside", lambda device, agents: True)
+    monkeypatch.setattr(bench, "playing_seconds", lambda made, agents: 2.0)
+    made = bench.Bench.make("td3n", 2, CPU, TINY)
+    played, waited = bench.evaluation(made, "td3n", 2, TINY, 100.0)
+    assert played == 2.0 and 0 < waited < 1.0  # the copy of the weights
+    assert bench.evaluation(made, "td3n", 2, TINY, 0.5)[1] > 1.5
 
 
 def test_what_an_operation_reads_and_writes_is_counted():

@@ -12,7 +12,7 @@ ROOT = Path(rdlib.__file__).parent
 FLOORS = {
     4: ("train", "groups", "plan", "grid", "online", "cli", "__main__", "bench", "projection",
         "papermill_cli", "policy", "video"),
-    3: ("algos", "evaluate", "toy"),
+    3: ("algos", "evaluate", "toy", "watch"),
     2: ("rd", "kernel", "engine", "graphs", "roofline", "data", "tables", "plots", "slider"),
     1: ("nets", "denoiser", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),
 }

@@ -77,7 +77,9 @@ def test_no_step_begins_without_time_for_it(words, monkeypatch, capsys):
 
 def test_a_step_that_takes_too_long_is_interrupted_and_may_save(tmp_path):
     runner = on_gpu.Runner(tmp_path, "cpu", True, 0.0, [])
-    code = "import time\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('saved')"
+    # As a training does: a job in the background is started deaf to SIGINT, and its children with it.
+    hear = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = hear + "try:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('saved')"
     assert runner.run("slow", ["-c", code], 3.0) is None
     assert (tmp_path / "slow.log").read_text() == "saved\n"
     assert runner.left(5) == 0.0

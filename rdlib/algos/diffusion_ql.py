@@ -86,6 +86,7 @@ class DiffusionQL(Algorithm):
     """A agents of Diffusion-QL."""
 
     own = ("eta", "max_grad_norm", "rewards")
+    plays_on_device = True
 
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,

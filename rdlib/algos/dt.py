@@ -169,6 +169,7 @@ class DT(Algorithm):
     """A agents of DT."""
 
     own = ("target_return",)
+    plays_on_device = True
 
     def __init__(
         self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
