@@ -51,6 +51,7 @@ class Recipe:
     episodes: int = 10  # of sampled actions, at each snapshot
     max_episode_steps: int = 0  # 0: the environment's own limit
     reward_scale: float = 1.0  # what the learner's rewards are multiplied by; returns are told raw
+    recent: int = 0  # updates draw from so many transitions, the latest; 0: from all
     entropy: float = -1.0  # target entropy of the policy, per dimension of the action
     sac: sacn.Config = field(
         default_factory=lambda: sacn.Config(
@@ -60,23 +61,31 @@ class Recipe:
 
 
 class Replay:
-    """Every transition so far, one row each: obs, act, rew, next_obs, mask."""
+    """Every transition so far, one row each: obs, act, rew, next_obs, mask. Of these `drawn` are drawn
+    from, the latest, `recent` at most (0: all)."""
 
-    def __init__(self, capacity: int, obs_dim: int, act_dim: int):
+    def __init__(self, capacity: int, obs_dim: int, act_dim: int, recent: int = 0):
+        self.recent = recent or capacity
         self.sizes = [obs_dim, act_dim, 1, obs_dim, 1]
         self.rows = torch.zeros(capacity, sum(self.sizes))
-        self.filled = torch.zeros(1, dtype=torch.int64)
+        self.filled, self.drawn = torch.zeros(2, 1, dtype=torch.int64)
 
     def add(self, *columns: np.ndarray) -> None:
         """Append n transitions, given as columns (n, …)."""
         rows = np.concatenate([c.reshape(len(c), -1) for c in columns], axis=1)
         start = int(self.filled)
-        self.rows[start : start + len(rows)] = torch.from_numpy(rows)
-        self.filled += len(rows)
+        self.put(torch.from_numpy(rows), start)
+
+    def put(self, rows: torch.Tensor, start: int = 0) -> None:
+        """Write whole rows, the last that there are, from row number `start` on."""
+        self.rows[start : start + len(rows)] = rows
+        self.filled[:] = start + len(rows)
+        self.drawn[:] = self.filled.clamp(max=self.recent)
 
     def gather(self, indices: torch.Tensor) -> Batch:
-        """Indices (1,B) -> Batch of one agent."""
-        obs, act, rew, next_obs, mask = self.rows[indices].split(self.sizes, -1)
+        """Indices (1,B) among those drawn from -> Batch of one agent."""
+        rows = self.rows[indices + self.filled - self.drawn]
+        obs, act, rew, next_obs, mask = rows.split(self.sizes, -1)
         return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])
 
 
@@ -116,8 +125,8 @@ def train_online(recipe: Recipe, out: Path) -> None:
     env = simulate.make(recipe.env_id, recipe.copies, limit)
     agent = sacn.SACN([recipe.sac], streams, env.obs_dim, env.act_dim)
     agent.target_entropy = recipe.entropy * env.act_dim
-    replay = Replay(recipe.steps + recipe.copies, env.obs_dim, env.act_dim)
-    engine = Engine(agent, streams, replay.filled, replay.gather)
+    replay = Replay(recipe.steps + recipe.copies, env.obs_dim, env.act_dim, recipe.recent)
+    engine = Engine(agent, streams, replay.drawn, replay.gather)
     snapshots: dict[str, torch.Tensor] = {}
     curve: list[dict] = []
     stages = [{"from": 0, "recipe": dataclasses.asdict(recipe)}]
@@ -125,8 +134,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         saved = load_file(checkpoint)
-        rows = saved.pop("replay")
-        replay.rows[: len(rows)], replay.filled[:] = rows, len(rows)
+        replay.put(saved.pop("replay"))
         # An empty optimiser has no state to receive: one update on the data makes it.
         engine.run(0, 1)
         agent.load_tensors(saved)
@@ -361,6 +369,7 @@ def main() -> None:
     run.add_argument("--max_episode_steps", type=int, default=Recipe.max_episode_steps)
     run.add_argument("--reward_scale", type=float, default=Recipe.reward_scale)
     run.add_argument("--updates_per_step", type=float, default=Recipe.updates_per_step)
+    run.add_argument("--recent", type=int, default=Recipe.recent)
     run.add_argument("--entropy", type=float, default=Recipe.entropy)
     run.add_argument("--gamma", type=float, default=sacn.Config.gamma)
     run.add_argument("--actor_lr", type=float, default=sacn.Config.actor_lr)

@@ -109,6 +109,18 @@ def test_replay_returns_what_was_put_in():
         np.testing.assert_array_equal(found[0].numpy(), np.stack([column[1] + 1, column[0]]))
 
 
+def test_replay_draws_from_the_latest():
+    replay = Replay(9, 1, 1, recent=4)
+    for first in (0, 3, 6):
+        step = np.arange(first, first + 3, dtype="f4")
+        replay.add(step[:, None], step[:, None], step, step[:, None], step)
+        assert int(replay.drawn) == min(first + 3, 4)
+    assert replay.gather(torch.arange(4)[None]).rew.tolist() == [[5, 6, 7, 8]]
+    again = Replay(9, 1, 1, recent=2)
+    again.put(replay.rows[:9])
+    assert int(again.drawn) == 2 and again.gather(torch.tensor([[0]])).rew.item() == 7
+
+
 # ---- selecting what is bundled
 
 

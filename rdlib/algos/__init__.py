@@ -44,7 +44,7 @@ _NORMED = {**_TWIN, "normalize_states": True}  # raw states, as published, take 
 _SHALLOW = {"width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2}
 # Four critics deviate less than ten, so more pessimism per deviation; targets that follow four times as
 # quickly, for a hundredth of the updates.
-_SMALL = {**_SHALLOW, "n_critics": 4, "beta": 4.0, "tau": 0.02}
+_SMALL = {**_SHALLOW, "n_critics": 4, "beta": 4.0, "tau": 0.02, "normalize_states": True}
 _CQL = {**_SHALLOW, "actor_lr": 3e-4, "alpha_lr": 3e-4}  # the paper's 3e-5 needs its 1e6 steps
 _DENOISE = {  # in so few updates the regression has to come first
     "width": 128, "depth": 2, "actor_width": 128, "actor_depth": 2, "candidates": 10,
@@ -60,7 +60,8 @@ ALGORITHMS = {
     "iql": Entry(iql.Config, iql.IQL, True, Scale(20_000, 100_000, 2_000, _NORMED), _PAPER),
     "cql": Entry(cql.Config, cql.CQL, True, Scale(6_000, 100_000, 1_000, _CQL), _PAPER),
     "edac": Entry(
-        edac.Config, edac.EDAC, True, Scale(12_000, 100_000, 1_200, {**_SMALL, "target": "lcb"}),
+        edac.Config, edac.EDAC, True,
+        Scale(12_000, 100_000, 1_200, {**_SMALL, "target": "lcb", "eta": 5.0}),
         Scale(steps=3_000_000, size=0, eval_every=5_000, overrides={}),
     ),
     "diffusion_ql": Entry(

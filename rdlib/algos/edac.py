@@ -60,6 +60,7 @@ class Config:
     actor_width: int = 256
     actor_depth: int = 3
     layer_norm: bool = False  # in the critics
+    normalize_states: bool = False
     rewards: str = "raw"  # units of rewards; "standardised" on pen
 
     def __post_init__(self):

@@ -55,6 +55,7 @@ class Config:
     actor_width: int = 256
     actor_depth: int = 3
     layer_norm: bool = False  # in the critics
+    normalize_states: bool = False
 
     def __post_init__(self):
         check_least(self, 1, "n_critics")

@@ -19,6 +19,7 @@ and for the pen, whose data in D4RL begin with a human's hand, which ours do not
 Rolling out is deterministic: a dataset is a function of policies, size and simulator.
 """
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,7 @@ DEXTEROUS = ("demos", "cloned")
 DEMOS = 25  # episodes, as many as D4RL's human demonstrations
 POLICIES = Path(__file__).with_name("policies")
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
-VERSION = 0  # of the datasets; goes up when a roll-out changes
+VERSION = 0  # of the datasets; goes up when roll-outs of the same policies change
 SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
 
 
@@ -238,12 +239,28 @@ def load(
         )
     base = Path(root) if root is not None else cache_root() / "minari"
     name = dataset_id(environment, quality, size)
-    if not (base / name / "data" / "metadata.json").is_file():
+    if not _rolled_out(base / name, environment):
         make(environment, quality, size, base, progress)
     return minari.read_minari(
         name, base, download=False, source="bundled", name=f"{environment}-{quality}",
         notes={"licence": "MIT", "author": "rdlib contributors"},
     )  # fmt: skip
+
+
+def _algorithm(environment: str) -> str:
+    """What made a roll-out, the policies by their digest."""
+    content = (POLICIES / f"{environment}.safetensors").read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return f"SAC (rdlib.online, policies {digest}), actions sampled"
+
+
+def _rolled_out(folder: Path, environment: str) -> bool:
+    """Whether `folder` holds a roll-out, and of these policies: others' is replaced."""
+    try:
+        metadata = json.loads((folder / "data" / "metadata.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return metadata.get("algorithm_name") == _algorithm(environment)
 
 
 def episodes(
@@ -274,6 +291,6 @@ def make(
         max_episode_steps=about(environment).get("max_episode_steps"),
         description=f"{environment}, {quality}, {size} steps of rdlib's own behaviour policies by "
         "D4RL's protocol; a stand-in, not D4RL's data",
-        author="rdlib contributors", algorithm="SAC (rdlib.online), actions sampled", license="MIT",
+        author="rdlib contributors", algorithm=_algorithm(environment), license="MIT",
         requirements=[f"mujoco=={mujoco.__version__}"],
     )  # fmt: skip
