@@ -178,7 +178,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
         else:
             noise = streams.normal("explore", done, 1, (env.n, env.act_dim))[0]
             with torch.no_grad():
-                action = agent.sample(torch.from_numpy(obs).float()[None], noise)[0]
+                action = agent.actor(torch.from_numpy(obs).float()[None], noise)[0][0]
         next_obs, rewards, terminated, truncated = env.step(action.numpy())
         paid = recipe.reward_scale * rewards
         replay.add(obs, action.numpy(), paid, next_obs, 1.0 - terminated)

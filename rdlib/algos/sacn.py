@@ -141,7 +141,3 @@ class SACN(Algorithm):
     def act(self, obs: Tensor) -> Tensor:
         """Mean action: (A,n,O) -> (A,n,U)."""
         return self.actor(obs)[0]
-
-    def sample(self, obs: Tensor, noise: Tensor) -> Tensor:
-        """Stochastic action from standard normal noise (A,n,U)."""
-        return self.actor(obs, noise)[0]
