@@ -388,6 +388,7 @@ def main() -> None:
     teach.add_argument("--band", type=float, nargs=2, default=(40, 60), help="band of scores")
     whole = commands.add_parser("measure", help="roll out datasets and note what they hold")
     whole.add_argument("environments", nargs="+", help="hopper, …")
+    whole.add_argument("--most", type=int, default=100_000, help="transitions of each")
     whole.add_argument("--target", type=Path, default=behaviour.POLICIES / "measured.json")
     a = parser.parse_args()
     if a.command == "train":
@@ -398,7 +399,7 @@ def main() -> None:
         train_online(Recipe(**own, sac=dataclasses.replace(Recipe().sac, **sac)), a.out)
         return
     if a.command == "measure":
-        chosen = measure(a.environments, a.target)
+        chosen = measure(a.environments, a.target, a.most)
     elif a.command == "select":
         chosen = select(a.middle_run, a.expert_run, tuple(a.medium), a.target)
     else:
