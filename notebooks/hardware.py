@@ -131,6 +131,50 @@ for name, bench in benches.items():
         display(pd.DataFrame(rows).style.format(precision=1).hide())
 
 # %% [markdown]
+# ## Where the time of one update goes
+#
+# A profile of TD3-N-UNC at the paper's size, one agent, taken where this page was built (a GPU if there is one, its
+# updates captured): the kernels that take longest, by their own time.
+
+# %% tags=["remove-stderr"]
+import torch
+
+from rdlib import matmul
+from rdlib.bench import Bench
+from rdlib.graphs import capture_for
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+matmul.choose(device)
+made = Bench.make("td3n", 1, device, {}, capture=capture_for(device))
+updates = 5 * made.algorithm.period
+made.engine.run(0, updates)  # captures, and makes Adam's moments
+with torch.profiler.profile() as seen:
+    made.engine.run(0, updates)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+kernels = pd.DataFrame(
+    {
+        "kernel": e.key,
+        "calls": e.count / updates,
+        "ms": getattr(e, own) / updates / 1e3,
+    }
+    for e in seen.key_averages()
+).sort_values("ms", ascending=False)
+total = kernels.ms.sum()
+kernels["share, %"] = 100 * kernels.ms / total
+top = kernels.head(8).assign(kernel=lambda t: t.kernel.str[:40])
+rest = {"kernel": f"{len(kernels) - 8} others", "ms": kernels.ms[8:].sum()}
+rest["share, %"] = 100 * rest["ms"] / total
+print(f"{device.type}: {total:.1f} ms an update, {updates} updates")
+shown = pd.concat([top, pd.DataFrame([rest])])
+shown.style.format(precision=1, na_rep="").format(precision=2, subset="ms").hide()
+
+# %% [markdown]
+# `baddbmm` and `bmm` are the products of the ten critics' layers, forward and backward. On a CPU they are most of it, so the update
+# is bound by arithmetic, and next to nothing is to be gained by fewer or fused operations; the smaller a method's
+# networks, the less this holds.
+#
 # ## Memory, and a GPU that is too small
 #
 # The data lie on the device once per dataset, not once per agent: a million transitions of Hopper are 100 MiB. Networks,

@@ -54,6 +54,15 @@ def test_each_cell_of_both_tables_is_trained_once():
         assert all(d.startswith(job.environment) for d in job.datasets)
 
 
+def test_one_table_s_cells_alone():
+    first = [(j.algo, d) for j in grid.table_jobs((0, 1), (1,)) for d in j.datasets]
+    assert len(first) == len(set(first)) == 72
+    assert set(first) == {(c.algo, c.dataset) for c in cells.cells() if c.table == 1}
+    for wrong in ((), (3,), (0, 1)):
+        with pytest.raises(ConfigError, match=r"numbers = .*\(1, 2\)"):
+            grid.table_jobs((0,), wrong)
+
+
 TINY = {"width": 8, "actor_width": 8, "depth": 1, "actor_depth": 1, "batch_size": 4}
 
 
