@@ -24,6 +24,18 @@
 # The data are single timid strides, $|a| \le 0.2$, from everywhere and to both sides. What a stride of
 # $a = 1$ does, they do not say.
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 updates = 3000
 seeds = [0, 1, 2]

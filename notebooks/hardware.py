@@ -24,6 +24,18 @@
 # machine, and the bytes of all other kernels as quick as a copy. Where the measured time is much longer than
 # the predicted one, the rest is launches and Python; where it is near, only less arithmetic would help.
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 results = "book/results/hardware"  # in a clone of the repository; the installed package has no records
 

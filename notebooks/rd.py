@@ -24,6 +24,18 @@
 # switch $w(s) = \exp(-|\pi(s) - a|^2 / (\sigma^2 \dim A))$: with $\sigma \to 0$ it is always stage 1, with
 # $\sigma \to \infty$ always stage 2.
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 updates = 3000
 seeds = [0, 1, 2]

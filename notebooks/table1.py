@@ -23,6 +23,18 @@
 # not say whether theirs is last or best, nor over how many seeds. A run that diverged has no last iterate and
 # counts as 0. Cells with mixed data, settings or scales are refused and stop this page.
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
 

@@ -23,6 +23,18 @@
 # paper's selection of the best checkpoint, which is not comparable with last iterates. Ours are all run by one
 # code, under one protocol.
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
 

@@ -33,6 +33,18 @@
 # | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale; `auto`: `paper` if there is a GPU |
 # | `out` | folder of the records and the checkpoint; empty: `runs/<algo>/<dataset>` |
 
+# %% tags=["remove-cell"]
+# On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
+import os as _os
+import subprocess as _subprocess
+import sys as _sys
+
+if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
+    _address, _folder = "https://github.com/rdlib/rdlib", "/content/rdlib"
+    _subprocess.run(["git", "clone", "-q", "--depth", "1", _address, _folder], check=True)
+    _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
+    _os.chdir(f"{_folder}/notebooks")
+
 # %% tags=["parameters"]
 algo = "td3n_rd"
 dataset = "hopper-medium"
