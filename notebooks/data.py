@@ -66,7 +66,7 @@ for found in data.values():
 
 # %% [markdown]
 # *(This page rolls out a small part of each dataset: 10,000 steps instead of up to two million. The next
-# table was measured on 100,000 each, or on the whole where that is less.)*
+# table says how much of each was measured: the whole, or its first 100,000 steps.)*
 #
 # ## Five qualities
 #
