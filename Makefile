@@ -13,7 +13,7 @@ PINS := torch==2.13.0 mujoco==3.4.0 gymnasium==1.4.0 gymnasium-robotics==1.4.2 m
 
 help:
 	@echo 'make train   set up .venv, then train and evaluate TD3-N + RD by the notebook; records go to runs/'
-	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, the notebooks, the book'
+	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, smoke, the notebooks, the book'
 	@echo 'make book    set up .venv, then build the book into $(SITE)/; its pages run where their code is new'
 	@echo 'make book-test   build the book, then open every page in a browser (chromium)'
 	@echo 'make pdf     the book as a PDF, where LaTeX is installed'
@@ -29,7 +29,7 @@ train: $(READY)
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations=5
-	@$(MAKE) --no-print-directory notebooks book
+	@$(MAKE) --no-print-directory smoke notebooks book
 	$(BIN)/python book/check_pages.py $(SITE)
 	$(BIN)/python book/check_browser.py --if-possible $(SITE)
 
