@@ -55,6 +55,7 @@ def results(tmp_path):
     "text, words",
     [
         ("quick/td3n_rd/hopper-medium", "30.0 ± 21.6 (3 seeds)"),
+        ("quick/td3n_rd/hopper-medium:score", "30.0 ± 21.6"),
         ("quick/td3n_rd/hopper-medium:best", "30.0 ± 21.6"),
         ("quick/td3n_rd/hopper-medium:seeds", "3 seeds"),
         ("quick/td3n_rd/hopper-medium:steps", "12,000"),

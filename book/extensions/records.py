@@ -1,9 +1,9 @@
 """Numbers from the published records, at build time.
 
 {record}`quick/td3n_rd/hopper-medium` becomes "29.2 ± 1.6 (3 seeds)": the last-iterate score of that folder
-of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:best`,
-`:seeds`, `:seconds`, or any of a record's, such as `:steps`, `:device`, `:config.n_critics`,
-`:plugin.weight`. {records} makes a table of what ran, when, on what: of the folders named, or of all.
+of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:score`
+(without the number of seeds), `:best`, `:seeds`, `:seconds`, or any of a record's, such as `:steps`,
+`:device`, `:config.n_critics`, `:plugin.weight`. {records} makes a table of what ran, when, on what: of the folders named, or of all.
 
 A record that does not exist, two configurations under one name, or seeds that disagree on a field: an
 error, which fails the book.
@@ -56,6 +56,8 @@ def value(records: Sequence[Record], field: str) -> str:
     seeds = "1 seed" if n == 1 else f"{n} seeds"
     if field == "last":
         return f"{score(records)} ({seeds})"
+    if field == "score":  # where the text says of how many seeds
+        return score(records)
     if field == "best":
         return score(records, best=True)
     if field == "seeds":
