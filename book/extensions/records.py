@@ -3,7 +3,8 @@
 {record}`quick/td3n_rd/hopper-medium` becomes "29.2 ± 1.6 (3 seeds)": the last-iterate score of that folder
 of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:score`
 (without the number of seeds), `:best`, `:seeds`, `:seconds`, or any of a record's, such as `:steps`,
-`:device`, `:config.n_critics`, `:plugin.weight`. {records} makes a table of what ran, when, on what: of the folders named, or of all.
+`:device`, `:config.n_critics`, `:plugin.weight`. {records} makes a table of what ran, when, on what: of
+the folders named, or of all.
 
 A record that does not exist, two configurations under one name, or seeds that disagree on a field: an
 error, which fails the book.
