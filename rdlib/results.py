@@ -114,6 +114,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
+    """Of this package; with a + where the package itself, not just a text beside it, has changed since."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -123,7 +124,7 @@ def _commit() -> str | None:
     try:
         if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
             return None
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 

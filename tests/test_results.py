@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import subprocess
 import types
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rdlib import results
 from rdlib.results import (
     SCHEMA,
     Record,
@@ -183,6 +185,28 @@ def test_a_folder_is_read_whole_or_not_at_all(tmp_path):
     with pytest.raises(RecordError, match="same run") as error:
         load_records(*folders, tmp_path / "c")
     assert str(again) in str(error.value) and "/a/record" in str(error.value)
+
+
+def test_only_changes_of_the_package_itself_mark_its_commit(tmp_path, monkeypatch):
+    package = tmp_path / "rdlib"
+    package.mkdir()
+
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    for path in (package / "__init__.py", package / "results.py", tmp_path / "README.md"):
+        path.write_text("one")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    clean = provenance()["commit"]
+    assert len(clean) == 40
+    (tmp_path / "README.md").write_text("two")
+    assert provenance()["commit"] == clean
+    (package / "__init__.py").write_text("two")
+    assert provenance()["commit"] == f"{clean}+"
 
 
 def test_provenance_names_the_versions():
