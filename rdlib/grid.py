@@ -107,9 +107,7 @@ def data_name(dataset: str, source: str) -> str:
     return f"d4rl/{entry.d4rl}" if source == "d4rl" else entry.short
 
 
-def table_jobs(
-    seeds: tuple[int, ...] = SEEDS, numbers: Collection[int] = TABLES
-) -> list[Job]:  # fmt: skip
+def table_jobs(seeds: tuple[int, ...] = SEEDS, numbers: Collection[int] = TABLES) -> list[Job]:
     """Every cell of the tables of these numbers, each once, in as few jobs as settings allow."""
     if not numbers or not set(numbers) <= set(TABLES):
         raise ConfigError(f"numbers = {list(numbers)}, expected some of the tables {TABLES}")

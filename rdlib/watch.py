@@ -58,7 +58,8 @@ class Watch:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
 
     def begin(self, agents: Algorithm, step: int, alive: np.ndarray) -> Measured:
-        """Evaluate the agents as they are now; of those not `alive` (A,) there will be no row."""
+        """Evaluate the agents as they are now; of those not `alive` (A,) there will be no row. The rows of
+        the evaluation before have to be taken first."""
         if self._thread is None or self.understudies is None:
             rows = self._rows(agents, step, alive)
             return Measured(step, lambda: rows)
