@@ -187,7 +187,7 @@ shown.style.format(precision=1, na_rep="").format(precision=2, subset="ms").hide
 
 # %% [markdown]
 # `baddbmm` and `bmm` are the products of the ten critics' layers, forward and backward. On a CPU they are most of it, so the update
-# is bound by arithmetic, and next to nothing is to be gained by fewer or fused operations; the smaller a method's
+# is bound by arithmetic, and little is to be gained by fewer or fused operations; the smaller a method's
 # networks, the less this holds.
 #
 # ## Memory, and a GPU that is too small

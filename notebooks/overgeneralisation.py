@@ -113,7 +113,7 @@ pd.DataFrame([
 ]).style.format(precision=1, thousands=",").hide()  # fmt: skip
 
 # %% [markdown]
-# Without RD values exceed the bound by two or three orders of magnitude. With RD they keep below it, which
+# Without RD values exceed the bound by three orders of magnitude or more. With RD they keep below it, which
 # does not yet mean that they are right: the end of this page compares them with returns from the same states.
 #
 # Two things in the figure deserve a second look. RD lowers the feature *product* mostly by shrinking
