@@ -80,6 +80,8 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 # it is there for $A = 1$ on a CPU only.
 
 # %%
+from rdlib.bench import PEERS
+
 for name, bench in benches.items():
     rows = pd.DataFrame(bench["rows"])
     rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
@@ -101,8 +103,11 @@ for name, bench in benches.items():
     ]
     if "cpu" not in bench["device"]:  # its process keeps what earlier rows freed
         columns.append("MiB")
-    if "peer updates/s" in rows:
-        columns.append("peer updates/s")
+    if "cpu" in bench["device"]:
+        alone = rows.A == 1
+        peers = rows.algo.map({name: rate for name, (rate, _) in PEERS.items()})
+        rows["peer's"] = peers.where(alone)
+        columns.append("peer's")
     display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product"))
     table = (
         rows[columns]
@@ -111,7 +116,7 @@ for name, bench in benches.items():
             precision=0, subset=[c for c in ("share, %", "MiB") if c in columns]
         )
     )
-    display(table.hide())
+    display(table.set_properties(padding="0.1em 0.5em").hide())
 
 # %% [markdown]
 # On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
@@ -143,7 +148,12 @@ for name, bench in benches.items():
             else f"together {total:,.0f} hours"
         )
         display(Markdown(f"**{name}, table {projection['table']}**: {said}"))
-        display(pd.DataFrame(rows).style.format(precision=1).hide())
+        display(
+            pd.DataFrame(rows)
+            .style.format(precision=1)
+            .set_properties(padding="0.1em 0.5em")
+            .hide()
+        )
 
 # %% [markdown]
 # ## Where the time of one update goes
