@@ -119,6 +119,9 @@ for name, bench in benches.items():
     display(table.set_properties(padding="0.1em 0.5em").hide())
 
 # %% [markdown]
+# The record `two-cores` was taken with a browser at work beside it, about a fifth slower than that machine when quiet;
+# a share above 100 % is such noise.
+#
 # On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
 # is the Python that all share, most for the small networks of BC and IQL. The ensembles of ten are bound by
 # products already at $A = 1$.
