@@ -82,6 +82,7 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 # %%
 from rdlib.bench import PEERS
 
+behind = {}
 for name, bench in benches.items():
     rows = pd.DataFrame(bench["rows"])
     rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
@@ -108,6 +109,8 @@ for name, bench in benches.items():
         peers = rows.algo.map({name: rate for name, (rate, _) in PEERS.items()})
         rows["peer's"] = peers.where(alone)
         columns.append("peer's")
+        slower = rows[rows["updates/s"] < rows["peer's"]]
+        behind[name] = dict(zip(slower.algo, slower["updates/s"] / slower["peer's"]))
     display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product"))
     table = (
         rows[columns]
@@ -117,8 +120,16 @@ for name, bench in benches.items():
         )
     )
     display(table.set_properties(padding="0.1em 0.5em").hide())
+for name, ratios in behind.items():
+    said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in ratios.items())
+    print(f"{name}: slower than the quickest peer at A = 1: {said or 'none'}")
 
 # %% [markdown]
+# Where a peer is quicker, its whole update is one program compiled by XLA, while here PyTorch runs one kernel after the
+# other. With networks as small as IQL's the kernels' own start and the bytes between them are as long as the products,
+# and on two cores a product of 256 x 256 is too short to share well. PyTorch's own compiler makes it slower, not
+# quicker: `torch.compile` of the networks or of the whole update (whose backward passes break it in seven) takes 1.6 times as long.
+#
 # The record `two-cores` was taken with a browser at work beside it, about a fifth slower than that machine when quiet;
 # a share above 100 % is such noise.
 #

@@ -83,10 +83,9 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(*lead, B, n_in) -> (*lead, B, n_out)."""
         lead = self.weight.shape[:-2]
-        y = torch.baddbmm(
-            self.bias.flatten(0, -3), x.flatten(0, -3), self.weight.flatten(0, -3)
-        )
-        return y.unflatten(0, lead)
+        y = torch.bmm(x.flatten(0, -3), self.weight.flatten(0, -3))
+        # Not `baddbmm`, which copies the bias to every row first and reads it back.
+        return y.add_(self.bias.flatten(0, -3)).unflatten(0, lead)
 
 
 class LayerNorm(nn.Module):
