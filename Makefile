@@ -65,8 +65,10 @@ book-test: book
 pdf: $(READY) _build/.code
 	@for tool in latexmk xelatex convert; do command -v $$tool >/dev/null || { \
 	  echo "make pdf needs LaTeX, and there is no $$tool. On Debian and Ubuntu: apt install latexmk texlive-xetex" \
-	    "texlive-latex-extra texlive-fonts-extra imagemagick librsvg2-bin. make book needs none." >&2; exit 1; }; done
-	$(BIN)/jupyter-book build . --builder pdflatex
+	    "texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra fonts-freefont-otf imagemagick" \
+	    "librsvg2-bin. make book needs none." >&2; exit 1; }; done
+	@rm -rf _build/latex # latexmk does not try again what failed before
+	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --builder pdflatex
 
 # rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/papermill_cli.py).
 $(READY): requirements.lock pyproject.toml

@@ -41,7 +41,7 @@ results = ""  # folder of paper.csv, corl.csv and the records; empty: the reposi
 # %% tags=["hide-input"]
 from pathlib import Path
 
-from IPython.display import HTML, display
+from IPython.display import display
 
 from rdlib import grid, plots, stats, tables
 
@@ -58,7 +58,7 @@ paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
 cells = tables.join(1, paper, ours, quick, corl)
-display(HTML(tables.html(cells)))
+display(tables.shown(cells))
 ran = sum(c.ours is not None for c in cells)
 print(
     f"{ran} of {len(cells)} cells have been run at the paper's scale, {sum(c.quick is not None for c in cells)} at quick scale."
@@ -108,7 +108,7 @@ order = [d for d in datasets if d in wide.index]
 columns = [(side, b) for b in pairs if b in set(small.base) for side in ("paper", "ours")]
 wide = wide.loc[order, columns].reset_index()
 wide.columns = ["dataset", *(f"{tables.title(b)}, {side}" for side, b in columns)]
-display(HTML(tables.scrolled(wide.round(1))))
+display(tables.scrolled(wide.round(1)))
 
 # %% [markdown]
 # With five seeds a side, the permutation test behind a dagger can reach p = 0.008; with three it cannot fall
@@ -207,10 +207,10 @@ summaries({k: o for k, o in quick.items() if k[1] in datasets}, "quick scale, bu
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
 shown = table.drop(columns=["table", "paper_bold", "bold", "p", "note", "best_std", "corl_best"])
-display(HTML(tables.scrolled(shown)))
+display(tables.scrolled(shown))
 print(f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU")
 files = {"csv": table.to_csv(index=False), "md": tables.markdown(cells), "tex": tables.latex(cells)}
-display(HTML(tables.downloads("table1", files)))
+display(tables.downloads("table1", files))
 
 # %% [markdown]
 # CORL's numbers are those of its README, on D4RL's v2 files, by an independent code base; its column for

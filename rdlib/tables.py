@@ -38,6 +38,20 @@ TOTALS = {  # rows of Table 2 that add up others, by what their names begin with
 SIGNIFICANT = 0.05
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A table, or links, as a page shows it, and as Markdown where that has no HTML (a PDF)."""
+
+    html: str
+    markdown: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+
 class TableError(ValueError):
     """A cell that no number can be given for, or a file of published numbers that cannot be read."""
 
@@ -382,12 +396,15 @@ def lines(cell: Cell, cells: Sequence[Cell], bold: Callable[[str], str]) -> list
 
 def markdown(cells: Sequence[Cell]) -> str:
     """The table as the paper lays it out, each box the paper's number above ours."""
-    head, body = _grid(cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format)))
+    return _pipes(*_grid(cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format))), LEGEND)
+
+
+def _pipes(head: Sequence[str], body: Iterable[Sequence[str]], legend: str = "") -> str:
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + f"\n\n{LEGEND}\n"
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", legend, ""])
 
 
-def html(cells: Sequence[Cell]) -> str:
+def shown(cells: Sequence[Cell]) -> Shown:
     """The same as a page shows it; a narrow screen scrolls it sideways."""
 
     def box(cell: Cell) -> str:
@@ -407,30 +424,43 @@ def html(cells: Sequence[Cell]) -> str:
     )
     style = "overflow-x: auto; white-space: nowrap; font-variant-numeric: tabular-nums"
     table = f"<thead><tr>{headings}</tr></thead><tbody>{rows}</tbody>"
-    return (
+    html = (
         f'<div style="{style}" tabindex="0"><table class="dataframe">{table}</table></div>'
         f"<p>{LEGEND.replace('<', '&lt;')}</p>"
     )
+    return Shown(html, markdown(cells).replace("<br>", " / "))
 
 
-def scrolled(table: pd.DataFrame, digits: int = 1) -> str:
-    """A long table as HTML in a box that scrolls both ways; what is missing is left empty."""
+def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
+    """A long table, on a page in a box that scrolls both ways; what is missing is left empty."""
+
+    def text(value: object) -> str:
+        if isinstance(value, float):
+            return "" if np.isnan(value) else f"{value:.{digits}f}"
+        return str(value).replace("|", r"\|")
+
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole
-        text = table.to_html(
+        html = table.to_html(
             index=False, na_rep="", float_format=f"{{:.{digits}f}}".format, border=0
         )
     style = "overflow: auto; max-height: 30em; white-space: nowrap"
-    return f'<div style="{style}" tabindex="0">{text}</div>'
+    body = ([text(value) for value in row] for row in table.itertuples(index=False))
+    return Shown(
+        f'<div style="{style}" tabindex="0">{html}</div>', _pipes([*map(str, table.columns)], body)
+    )
 
 
-def downloads(name: str, files: Mapping[str, str]) -> str:
+def downloads(name: str, files: Mapping[str, str]) -> Shown:
     """Links that hold their files themselves: suffix to content, as `{"csv": …, "md": …, "tex": …}`."""
     links = []
     for suffix, text in files.items():
         content = base64.b64encode(text.encode()).decode()
         source = f"data:text/plain;base64,{content}"
         links.append(f'<a download="{name}.{suffix}" href="{source}">{name}.{suffix}</a>')
-    return f"<p>Download: {', '.join(links)}</p>"
+    names = ", ".join(f"`{name}.{suffix}`" for suffix in files)
+    return Shown(
+        f"<p>Download: {', '.join(links)}</p>", f"As files, on the page of the website: {names}."
+    )
 
 
 def latex(cells: Sequence[Cell]) -> str:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import test_results
 
@@ -409,10 +410,21 @@ def test_figures_show_every_seed_and_the_interval():
 
 def test_html_and_downloads_hold_every_box_and_byte():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
-    page = tables.html(cells)
+    page = tables.shown(cells)._repr_html_()
     assert page.count("<td") == 72 and page.count("not run") == 71 and "25.0 ± 11.2" in page
-    links = tables.downloads("t", {"csv": "a,±\n", "md": "|x|"})
+    links = tables.downloads("t", {"csv": "a,±\n", "md": "|x|"})._repr_html_()
     content = [base64.b64decode(c).decode() for c in re.findall(r"base64,([^\"]+)", links)]
     assert content == ["a,±\n", "|x|"] and 'download="t.csv"' in links
     long = tables.scrolled(tables.frame(cells, {("td3n", "hopper-medium"): "x" * 200}))
-    assert "x" * 200 in long and "overflow: auto" in long
+    assert "x" * 200 in long._repr_html_() and "overflow: auto" in long._repr_html_()
+
+
+def test_a_page_without_html_has_the_same_tables():
+    cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
+    page = tables.shown(cells)._repr_markdown_()
+    assert page.count("not run") == 71 and "25.0 ± 11.2" in page and "<br>" not in page
+    frame = pd.DataFrame({"name": ["a|b", "c"], "score": [1.25, np.nan]})
+    assert tables.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
+        "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "| c |  |",
+    ]  # fmt: skip
+    assert "`t.csv`" in tables.downloads("t", {"csv": "a\n"})._repr_markdown_()
