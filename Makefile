@@ -65,7 +65,7 @@ book-test: book
 pdf: $(READY) _build/.code
 	@for tool in latexmk xelatex convert; do command -v $$tool >/dev/null || { \
 	  echo "make pdf needs LaTeX, and there is no $$tool. On Debian and Ubuntu: apt install latexmk texlive-xetex" \
-	    "texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra fonts-freefont-otf imagemagick" \
+	    "texlive-latex-extra texlive-fonts-recommended texlive-fonts-extra fonts-freefont-otf xindy imagemagick" \
 	    "librsvg2-bin. make book needs none." >&2; exit 1; }; done
 	@rm -rf _build/latex # latexmk does not try again what failed before
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --builder pdflatex
