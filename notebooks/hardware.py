@@ -126,9 +126,9 @@ for name, ratios in behind.items():
 
 # %% [markdown]
 # Where a peer is quicker, its whole update is one program compiled by XLA, while here PyTorch runs one kernel after the
-# other. With networks as small as IQL's the kernels' own start and the bytes between them are as long as the products,
+# other. With networks as small as IQL's the kernels' own start and the bytes between them are a good part of the time,
 # and on two cores a product of 256 x 256 is too short to share well. PyTorch's own compiler makes it slower, not
-# quicker: `torch.compile` of the networks or of the whole update (whose backward passes break it in seven) takes 1.6 times as long.
+# quicker: `torch.compile` of the networks or of the whole update (whose backward passes break it in pieces).
 #
 # The record `two-cores` was taken with a browser at work beside it, about a fifth slower than that machine when quiet;
 # a share above 100 % is such noise.
