@@ -65,6 +65,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
     p.add_argument("--precision", default=default.precision,
                    help=f"of matrix products: {', '.join(matmul.PRECISIONS)}")  # fmt: skip
+    p.add_argument("--compile", action="store_true",
+                   help="updates as compiled programs: quicker on a CPU, after some seconds of a C++ "
+                        "compiler; equal to rounding")  # fmt: skip
     p.add_argument("--out", default="", help="folder; default runs/ALGO/DATASET")
     p.set_defaults(call=_train)
 
@@ -102,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seconds", type=float, default=3.0, help="per row")
     p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithms")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    p.add_argument("--compile", action="store_true", help="updates as compiled programs, on a CPU")
     p.add_argument("--out", type=Path, default=None, help="folder for bench.json")
     p.set_defaults(call=_bench)
     return top
@@ -198,7 +202,7 @@ def _records(a: argparse.Namespace) -> None:
 
 def _bench(a: argparse.Namespace) -> None:
     config = assignments(a.config)
-    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, config, a.out)
+    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, config, a.out, a.compile)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdlib import algos, matmul, memory, projection, simulate, watch
+from rdlib import algos, compiled, matmul, memory, projection, simulate, watch
 from rdlib.checkpoint import write_atomically
 from rdlib.data.dataset import Dataset
 from rdlib.data.sequences import resident
@@ -217,11 +217,15 @@ def _peak() -> float:
 
 def report(
     names: Sequence[str], agents: Sequence[int] = (), device: torch.device = CPU, seconds: float = 3.0,
-    overrides: Mapping[str, Any] | None = None, out: Path | None = None,
+    overrides: Mapping[str, Any] | None = None, out: Path | None = None, compile: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Print the table of `names` x `agents` (none: AGENTS), the machine's own rates beside it, and what
-    the paper's tables would take; returned, and with `out` written there as bench.json."""
+    the paper's tables would take; returned, and with `out` written there as bench.json. `compile`: of
+    updates as compiled programs, on a CPU."""
     agents = agents or AGENTS[device.type]
+    if compile:
+        compiled.check(device)
+    capture = compiled.Programs() if compile else capture_for(device)
     for name in names:
         algos.find(name).config(dict(overrides or {}))  # before any minute is spent
     if min(agents) < 1:
@@ -230,7 +234,7 @@ def report(
     path, threads = matmul.choose(device), torch.get_num_threads()
     found: dict[str, Any] = {
         "device": device_name(device), "cores": simulate.available_cores(), "threads": threads,
-        "matmul": path, "overrides": dict(overrides or {}), **provenance(),
+        "matmul": path, "compiled": compile, "overrides": dict(overrides or {}), **provenance(),
     }  # fmt: skip
     print(f"{found['device']}, {found['cores']} cores, {threads} threads, torch {torch.__version__}")
     print(f"float32 product: {path}, relative error {matmul.rate_and_error()[1]:.1e}")
@@ -244,9 +248,9 @@ def report(
     found["rows"] = []
     for name in names:
         for count in agents:
-            row = _row(name, count, device, seconds, overrides or {}, ceiling)
+            row = _row(name, count, device, seconds, overrides or {}, ceiling, capture)
             found["rows"].append(row)
-            print(_line(row), flush=True)
+            print(_line(row, device), flush=True)
             if out:
                 write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
     known: dict[str, float] = {}
@@ -271,12 +275,11 @@ def report(
 
 def _row(
     name: str, agents: int, device: torch.device, seconds: float, overrides: Mapping[str, Any],
-    ceiling: Ceiling,
+    ceiling: Ceiling, capture: Capture | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One line of the table; on a GPU also the time without graphs. Null numbers where memory was short."""
+    """One line of the table, with `capture` also the time without. Null numbers where memory was short."""
     row: dict[str, Any] = {"algo": name, "agents": agents}
     try:
-        capture = capture_for(device)
         if capture:
             eager = measure(name, agents, device, min(seconds, 1.0), overrides)
             row["eager ms/update"] = eager["ms/update"]
@@ -291,7 +294,7 @@ _HEAD = (
 )
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _line(row: Mapping[str, Any], device: torch.device) -> str:
     start = f"{row['algo']:16s} {row['agents']:3d} "
     if "out of memory" in row:
         return start + f"does not fit: {row['out of memory']}"
@@ -299,8 +302,8 @@ def _line(row: Mapping[str, Any]) -> str:
     share = row["evaluation s"] / (row["evaluation s"] + every * row["ms/update"] / 1e3)
     beside = []
     if "eager ms/update" in row:
-        beside.append(f"without graphs {row['eager ms/update']:.2f} ms")
-    if row["algo"] in PEERS and "eager ms/update" not in row:
+        beside.append(f"kernel by kernel {row['eager ms/update']:.2f} ms")
+    if row["algo"] in PEERS and device.type == "cpu":
         beside.append("peer on 2 cores {:.1f}/s ({})".format(*PEERS[row["algo"]]))
     return (
         f"{start}{row['ms/update']:10.3f} {row['predicted ms']:10.3f} {row['agent-updates/s']:12.1f} "

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rdlib import algos, matmul, simulate
+from rdlib import algos, compiled, matmul, simulate
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
@@ -45,6 +45,7 @@ class TrainConfig:
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
     dtype: str = "float32"
     precision: str = "auto"  # of matrix products: "float32", "tf32", "bf16"; "auto": see rdlib.matmul
+    compile: bool = False  # updates as compiled programs, on a CPU (rdlib.compiled)
     out: str = ""  # folder of records and checkpoint; "": runs/<algo>/<dataset>
 
     def __post_init__(self):
@@ -148,6 +149,8 @@ def make_plan(asked: TrainConfig) -> Plan:
     device = find_device(asked.device)
     if asked.precision == "tf32" and not matmul.has_tf32(device):
         raise ConfigError(f"precision = 'tf32' needs a GPU that has it, and the device is {device}")
+    if asked.compile:
+        compiled.check(device)
     scale = asked.scale
     if scale == "auto":
         scale = "paper" if device.type == "cuda" else "quick"
@@ -301,6 +304,9 @@ def command(asked: TrainConfig, program: str = "python -m rdlib train") -> str:
             continue
         if f.name == "variants":
             words += [w for v in value for w in ("--variant", _assigned(v))]
+            continue
+        if value is True:
+            words.append(f"--{f.name}")
             continue
         text = _assigned(value) if isinstance(value, Mapping) else value
         words += [f"--{f.name}", ",".join(map(str, text)) if isinstance(text, tuple) else str(text)]

@@ -43,6 +43,12 @@ def halves(keys: Tensor, n: int) -> Tensor:
     of millions of elements, which are made inside an update from a key that `Streams.words` drew for it:
     those of all the updates of a call would not fit in memory.
     """
+    return _halves(keys, n)
+
+
+# One kernel for rdlib.compiled: what int64 does on overflow C++ leaves open, and a compiler made use of it.
+@torch.library.custom_op("rdlib::halves", mutates_args=())
+def _halves(keys: Tensor, n: int) -> Tensor:
     z = torch.arange(1, -(-n // 4) + 1, device=keys.device) * -0x61C8864680B583EB + keys[:, None]
     # >> copies the sign bit: the masks make it a logical shift. The odd constants are those of the
     # paper minus 2^64.
@@ -50,6 +56,11 @@ def halves(keys: Tensor, n: int) -> Tensor:
     z = (z ^ ((z >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
     z = z ^ ((z >> 31) & 0x1FFFFFFFF)
     return z.view(torch.int16)[:, :n]
+
+
+@_halves.register_fake
+def _(keys: Tensor, n: int) -> Tensor:
+    return keys.new_empty((len(keys), -(-n // 4) * 4), dtype=torch.int16)[:, :n]
 
 
 class Streams:

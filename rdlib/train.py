@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from rdlib import algos, graphs, groups, matmul, memory, watch
+from rdlib import algos, compiled, graphs, groups, matmul, memory, watch
 from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
@@ -169,7 +169,7 @@ class Trainer:
         )  # fmt: skip
         self.algorithm = build(streams=self.streams)
         transitions, minibatch = resident(data, self.normaliser, self.algorithm.context)
-        capture = graphs.capture_for(device)
+        capture = compiled.Programs() if plan.asked.compile else graphs.capture_for(device)
         self.engine = Engine(self.algorithm, self.streams, transitions.sizes, minibatch, capture)
         self.per_call = UPDATES_PER_CALL * (GPU_CALL if device.type == "cuda" else 1)
         rows = self.streams.integers("diagnostic", 0, 1, DIAGNOSTIC_BATCH, transitions.sizes)
@@ -194,6 +194,11 @@ class Trainer:
     def checkpoint(self) -> Path:
         """Where this run's state is kept."""
         return self.plan.out / CHECKPOINT
+
+    @property
+    def compiled(self) -> bool:
+        """Whether updates are compiled programs."""
+        return isinstance(self.engine.capture, compiled.Programs)
 
     def run(self, progress: bool | None) -> list[Record]:
         """From wherever the run stands to its records."""
@@ -326,6 +331,7 @@ class Trainer:
             "seconds": self.seconds,
             "started": self.started,
             "matmul": self.matmul,
+            "compiled": self.compiled,
             "provenance": self.provenance,
             "policy": policy_note(self.plan),
         }
@@ -359,6 +365,14 @@ class Trainer:
                 f"{asked!r} asks for another; leave precision out to go on with it"
             )
         matmul.use(self.matmul)
+        begun_compiled = note.get("compiled", False)  # older checkpoints do not say
+        if self.compiled and not begun_compiled:
+            raise CheckpointError(
+                f"{self.plan.out} was begun without compile, and programs would round differently; leave "
+                "compile out to go on with it"
+            )
+        if begun_compiled:
+            self.engine.capture = compiled.Programs()
         return note
 
     def _refuse_foreign_folder(self) -> None:
@@ -389,7 +403,7 @@ class Trainer:
                 last_k=plan.asked.last_k,
                 reference=self._reference(),
                 evaluations=self.evaluations[i],
-                device=device_name(plan.device),
+                device=device_name(plan.device) + (", compiled" if self.compiled else ""),
                 matmul=self.matmul,
                 started=self.started,
                 seconds=round(self.seconds, 2),

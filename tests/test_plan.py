@@ -262,7 +262,7 @@ def test_what_does_not_matter_leaves_the_fingerprint(data):
     base = plan(data, **BASE).fingerprint
     for same in (
         {"config": {"beta": 2.0, "width": 8}}, {"config": {"beta": 2, "width": 8}}, {"out": "elsewhere"},
-        {"device": "auto"}, {"variants": ({"plugin.weight": 0.5},)}, {"eval_every": 20},
+        {"device": "auto"}, {"compile": True}, {"variants": ({"plugin.weight": 0.5},)}, {"eval_every": 20},
         {"plugin": {"weight": 0.5, "ood": "learned"}}, {"variants": ({"width": 8},)},
     ):  # fmt: skip
         assert plan(data, **{**BASE, **same}).fingerprint == base, same
@@ -283,7 +283,7 @@ def test_what_matters_changes_the_fingerprint(data):
 def test_every_field_is_in_one_of_the_two_tests_above():
     known = {
         "algo", "dataset", "seeds", "steps", "scale", "config", "plugin", "variants", "eval_every",
-        "episodes", "last_k", "env", "device", "dtype", "precision", "out",
+        "episodes", "last_k", "env", "device", "dtype", "precision", "compile", "out",
         "size",  # through the data's digest
     }  # fmt: skip
     assert known == {f.name for f in dataclasses.fields(TrainConfig)}
@@ -334,6 +334,7 @@ configs = st.builds(
     size=st.integers(0, 10**6), eval_every=st.integers(0, 100), episodes=st.integers(1, 20),
     last_k=st.integers(1, 9), env=st.sampled_from(["", "Hopper-v5"]), out=texts,
     device=st.sampled_from(["auto", "cpu", "cuda:1"]), dtype=st.sampled_from(["float32", "float64"]),
+    compile=st.booleans(),
 )  # fmt: skip
 
 
