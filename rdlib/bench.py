@@ -127,7 +127,7 @@ def measure(
     _forget_peak()
     made = Bench.make(name, agents, device, overrides, capture=capture)
     counted, period = made.count()
-    count = period * max(1, (100 if capture else 10) // period)
+    count = period * max(1, (100 if device.type == "cuda" else 10) // period)
     made.engine.run(0, count)  # warm-up: graphs, thread pools
     rates: list[float] = []
     until = time.perf_counter() + seconds
