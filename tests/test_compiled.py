@@ -8,7 +8,7 @@ import torch
 from synthetic import agents, asked, snapshot, write_hdf5
 from torch._inductor import config as inductor
 
-from rdlib import compiled, train
+from rdlib import bench, compiled, train
 from rdlib.checkpoint import CheckpointError
 from rdlib.compiled import Programs, Recording
 from rdlib.engine import Adam, AdamW, ConfigError
@@ -175,3 +175,11 @@ def test_the_command_line(data, tmp_path):
     assert done.returncode == 0, done.stderr
     (record,) = (tmp_path / "run").glob("record-*.json")
     assert ', compiled"' in record.read_text()
+
+
+def test_the_bench_has_both_ways_side_by_side(capsys):
+    found = bench.report(["bc"], (1,), torch.device("cpu"), 0.0, {"actor_width": 8}, compile=True)
+    (row,) = found["rows"]
+    assert found["compiled"] and row["ms/update"] > 0 and row["eager ms/update"] > 0
+    shown = capsys.readouterr().out
+    assert f"kernel by kernel {row['eager ms/update']:.2f} ms" in shown and "unifloral" in shown
