@@ -129,16 +129,16 @@ for name, ratios in behind.items():
     print(f"{name}: slower than the quickest peer at A = 1: {said or 'none'}")
 
 # %% [markdown]
-# Where a peer is quicker, its whole update is one program compiled by XLA, while here PyTorch runs one kernel after the
-# other. With networks as small as IQL's the kernels' own start and the bytes between them are a good part of the time,
-# and on two cores a product of 256 x 256 is too short to share well. PyTorch's own compiler makes it slower, not
-# quicker: `torch.compile` of the networks or of the whole update (whose backward passes break it in pieces).
+# On a CPU the record is of updates compiled to one program ([how](sec-compiled)), as those of the peers in JAX are by
+# XLA; *kernel by kernel* is the same update without. It gains most where networks are small or losses have many elementwise
+# steps, and least where ten critics of 3 x 256 make nearly all of an update a product. What a compiler of this kind needs is the whole
+# update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
-# The record `two-cores` was taken with a browser at work beside it, about a fifth slower than that machine when quiet;
-# a share above 100 % is such noise.
+# Two cores of a shared machine have moods: the same row may differ by a third from one process to the next, the peers' too, and a
+# share above 100 % is such noise. A ratio near 1 therefore decides nothing.
 #
 # On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
-# is the Python that all share, most for the small networks of BC and IQL. The ensembles of ten are bound by
+# is larger products for the small networks of BC, TD3+BC and IQL. The ensembles of ten are bound by
 # products already at $A = 1$.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
