@@ -7,7 +7,9 @@ graphs in rdlib.graphs and runs in the same `Loop`. What it computes equals the 
 """
 
 import operator
+import sysconfig
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -67,7 +69,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def check(device: torch.device) -> None:
-    """Raises ConfigError where updates cannot be compiled: on a GPU, or without a C++ compiler."""
+    """Raises ConfigError where updates cannot be compiled: on a GPU, or without what compiling needs."""
     from torch._inductor.cpp_builder import get_cpp_compiler  # takes a second to import
 
     if device.type != "cpu":
@@ -79,6 +81,11 @@ def check(device: torch.device) -> None:
             "compile = True needs a C++ compiler, and none is found: install g++ or clang++, or name one "
             "in the environment variable CXX"
         ) from error
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise ConfigError(
+            "compile = True needs Python's headers, which this Python lacks; on Debian and Ubuntu: apt "
+            "install python3-dev"
+        )
 
 
 class Programs:

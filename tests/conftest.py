@@ -1,21 +1,30 @@
-"""What all tests share: no cache but their own, one thread, GPU tests that say why they did not run."""
+"""What all tests share: no cache but their own, one thread, tests that say what they lacked."""
 
 import pytest
 import torch
 
-from rdlib import matmul
+from rdlib import compiled, matmul
+from rdlib.engine import ConfigError
 
 torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked gpu("what needs it") are skipped, by name and need, where there is no GPU."""
-    if torch.cuda.is_available():
-        return
+    """Tests marked gpu("what needs it") or compiler("what needs it") are skipped, by name and need, where
+    there is no GPU or nothing to compile with."""
+    skip_marked(items, "gpu", "" if torch.cuda.is_available() else "no CUDA device")
+    if any(item.get_closest_marker("compiler") for item in items):
+        try:
+            compiled.check(torch.device("cpu"))
+        except ConfigError as error:
+            skip_marked(items, "compiler", str(error))
+
+
+def skip_marked(items, name, lack):
     for item in items:
-        if mark := item.get_closest_marker("gpu"):
+        if lack and (mark := item.get_closest_marker(name)):
             need = mark.args[0] if mark.args else item.name
-            item.add_marker(pytest.mark.skip(reason=f"NOT TESTED, no CUDA device: {need}"))
+            item.add_marker(pytest.mark.skip(reason=f"NOT TESTED, {lack}: {need}"))
 
 
 @pytest.fixture(autouse=True)

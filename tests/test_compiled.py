@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from rdlib.checkpoint import CheckpointError
 from rdlib.compiled import Programs, Recording
 from rdlib.engine import Adam, AdamW, ConfigError
 from rdlib.plan import command, make_plan
+
+compiles = pytest.mark.compiler("updates as compiled programs")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,7 @@ def assert_close(ours, theirs):
 
 # Between them: a second gradient (edac), a rate that changes (iql), attention and AdamW (dt), a log-sum-exp
 # (cql), layer norm, phases of two kinds and sums over some of the critics.
+@compiles
 @pytest.mark.parametrize(
     "name, config, plugin, each",
     [
@@ -90,6 +94,7 @@ def test_recording_leaves_all_memory_as_it_was():
         assert torch.equal(value, before[key]), key
 
 
+@compiles
 def test_loaded_weights_are_compiled_anew():
     eager, programs = (agents("bc") for _ in range(2))
     programs.engine.capture = Programs()
@@ -109,6 +114,12 @@ def test_no_compiler(data, tmp_path):
         with pytest.raises(ConfigError, match=r"compile = True needs a C\+\+ compiler.*install g\+\+"):
             make_plan(asked(data, tmp_path / "none", compile=True))
     assert not (tmp_path / "none").exists()
+
+
+def test_no_headers(monkeypatch, tmp_path):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(ConfigError, match="compile = True needs Python's headers.*python3-dev|needs a C"):
+        compiled.check(torch.device("cpu"))
 
 
 def test_not_on_a_gpu():
@@ -136,6 +147,7 @@ def test_an_update_that_asks_the_host(monkeypatch):
 # ---- a run
 
 
+@compiles
 def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, monkeypatch):
     plain = train(asked(data, tmp_path / "plain", algo="td3bc"))
     whole = train(asked(data, tmp_path / "whole", algo="td3bc", compile=True))
@@ -168,6 +180,7 @@ def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, mo
         train(asked(data, tmp_path / "plain", algo="td3bc", compile=True))
 
 
+@compiles
 def test_the_command_line(data, tmp_path):
     words = command(asked(data, "run", algo="bc", compile=True)).split()
     call = [sys.executable, *words[1:]]
@@ -177,6 +190,7 @@ def test_the_command_line(data, tmp_path):
     assert ', compiled"' in record.read_text()
 
 
+@compiles
 def test_the_bench_has_both_ways_side_by_side(capsys):
     found = bench.report(["bc"], (1,), torch.device("cpu"), 0.0, {"actor_width": 8}, compile=True)
     (row,) = found["rows"]
