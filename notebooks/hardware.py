@@ -82,7 +82,7 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 # %%
 from rdlib.bench import PEERS
 
-behind = {}
+behind, gains = {}, {}
 for name, bench in benches.items():
     rows = pd.DataFrame(bench["rows"])
     rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
@@ -105,6 +105,8 @@ for name, bench in benches.items():
     if "eager ms/update" in rows:  # captured as graphs, or compiled
         rows = rows.rename(columns={"eager ms/update": "kernel by kernel, ms"})
         columns.insert(3, "kernel by kernel, ms")
+        alone = rows[rows.A == 1].set_index("algo")
+        gains[name] = alone["kernel by kernel, ms"] / alone["ms/update"]
     if "cpu" not in bench["device"]:  # its process keeps what earlier rows freed
         columns.append("MiB")
     if "cpu" in bench["device"]:
@@ -124,6 +126,9 @@ for name, bench in benches.items():
         )
     )
     display(table.set_properties(padding="0.1em 0.5em").hide())
+for name, ratio in gains.items():
+    said = ", ".join(f"{algo} {r:.1f}" for algo, r in ratio.sort_values()[::-1].items())
+    print(f"{name}: times as quick as kernel by kernel, at A = 1: {said}")
 for name, ratios in behind.items():
     said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in ratios.items())
     print(f"{name}: slower than the quickest peer at A = 1: {said or 'none'}")
@@ -131,7 +136,7 @@ for name, ratios in behind.items():
 # %% [markdown]
 # On a CPU the record is of updates compiled to one program ([how](sec-compiled)), as those of the peers in JAX are by
 # XLA; *kernel by kernel* is the same update without. It gains most where networks are small or losses have many elementwise
-# steps, and least where ten critics of 3 x 256 make nearly all of an update a product. What a compiler of this kind needs is the whole
+# steps, and least where ten critics of 3 x 256, or a transformer's windows, make nearly all of an update a product. What a compiler of this kind needs is the whole
 # update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
 # Two cores of a shared machine have moods: the same row may differ by a third from one process to the next, the peers' too, and a

@@ -138,7 +138,7 @@ def _program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphMod
         if func is aten.detach.default:  # the same memory by the same name
             continue
         given = tree_map_only(Tensor, lambda t: nodes[_place(t)], (args, kwargs))
-        called = graph.call_function(_OPTIMISERS.get(func.overloadpacket, func), *given)
+        called = graph.call_function(_RULES.get(func.overloadpacket, func), *given)
         if func._schema.is_mutable:  # what it wrote keeps its name
             continue
         if isinstance(out, Tensor):
@@ -154,6 +154,12 @@ def _program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphMod
 def _place(t: Tensor) -> tuple:
     """What tells tensors apart while all of them are kept: the memory and how it is read."""
     return t.data_ptr() if t.numel() else id(t), t.dtype, t.shape, t.stride()
+
+
+def _bmm(a: Tensor, b: Tensor) -> Tensor:
+    """A transposed factor in a batch of one as a single matrix: with TorchInductor's stride for such an
+    axis oneDNN copies it. Not every batch of one: a bias after `mm` becomes `addmm`, which is slower."""
+    return torch.mm(a[0], b[0])[None] if len(a) == 1 and a.stride(-1) != 1 else torch.bmm(a, b)
 
 
 def _adam(
@@ -180,4 +186,7 @@ def _adamw(*tensors: Any, **options: Any) -> None:
     _adam(*tensors, **options, decoupled=True)
 
 
-_OPTIMISERS: dict[Any, Callable] = {aten._fused_adam_: _adam, aten._fused_adamw_: _adamw}
+# Kernels that are written in another way.
+_RULES: dict[Any, Callable] = {
+    aten.bmm: _bmm, aten._fused_adam_: _adam, aten._fused_adamw_: _adamw,
+}  # fmt: skip
