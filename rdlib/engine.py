@@ -285,8 +285,9 @@ class Engine:
     """Runs updates of `algorithm` on minibatches that `gather` makes of indices.
 
     `sizes` (A,) are the numbers of transitions each agent draws from; `gather` maps indices (A,B) to
-    a `Batch`. With `capture` (see rdlib.graphs) updates are replayed, with equal results; where capturing
-    fails, a warning says so and they run one kernel after the other, as without.
+    a `Batch`. With `capture` updates are replayed, with equal results (rdlib.graphs), or equal to rounding
+    (rdlib.compiled); where graphs fail, a warning says so and they run one kernel after the other, as
+    without.
     """
 
     def __init__(
