@@ -6,6 +6,7 @@ kernel; one program does in a few loops what else are hundreds of kernels. It is
 graphs in rdlib.graphs and runs in the same `Loop`. What it computes equals the update as it is to rounding.
 """
 
+import math
 import operator
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -108,7 +109,9 @@ class Programs:
                 recording.undo()
             module, inputs = _program(recording.calls)
             with torch.no_grad():
-                run = _inductor.compile(module, inputs, {"cpp.threads": torch.get_num_threads()})
+                # `cpp_wrapper`: what calls the loops and products is C++ too, not Python.
+                options = {"cpp.threads": torch.get_num_threads(), "cpp_wrapper": True}
+                run = _inductor.compile(module, inputs, options)
         except RuntimeError as error:
             raise ConfigError(
                 f"compile = True: this update cannot be compiled here ({error}); without it, it runs one "
@@ -157,8 +160,13 @@ def _place(t: Tensor) -> tuple:
 
 
 def _bmm(a: Tensor, b: Tensor) -> Tensor:
-    """A transposed factor in a batch of one as a single matrix: with TorchInductor's stride for such an
-    axis oneDNN copies it. Not every batch of one: a bias after `mm` becomes `addmm`, which is slower."""
+    """A product with a matrix of one column or row as sums, which fuse with what is before and after. Of a
+    batch of one, a transposed factor as a single matrix: with TorchInductor's stride for such an axis
+    oneDNN copies it. Not every batch of one: a bias after `mm` becomes `addmm`, which is slower."""
+    if b.shape[-1] == 1:
+        return (a * b.mT).sum(-1, keepdim=True)
+    if a.shape[-1] == 1:
+        return a * b
     return torch.mm(a[0], b[0])[None] if len(a) == 1 and a.stride(-1) != 1 else torch.bmm(a, b)
 
 
@@ -170,15 +178,19 @@ def _adam(
     """The arithmetic of `torch._fused_adam_` (Kingma and Ba 2015, algorithm 1), which TorchInductor has no
     rule for; `off`: options that rdlib.engine leaves off."""
     lr = lr.double() if isinstance(lr, Tensor) else lr
-    for p, g, m, v, t in zip(parameters, gradients, means, squares, steps, strict=True):
+    # By `exp` and for all parameters at once, which TorchInductor keeps: else every loop over a parameter
+    # raises β to the power t again for each of its vectors.
+    t = torch.stack([step.double() for step in steps])
+    first, second = (1 - torch.exp(t * math.log(beta)) for beta in (beta1, beta2))
+    rates, scales = (lr / first).unbind(), second.rsqrt().unbind()
+    for i, (p, g, m, v) in enumerate(zip(parameters, gradients, means, squares, strict=True)):
         if decoupled:
             p.mul_(1 - lr * weight_decay)
         elif weight_decay:
             g = g + weight_decay * p
         m.lerp_(g, 1 - beta1)
         v.lerp_(g.square(), 1 - beta2)
-        first, second = (1 - beta ** t.double() for beta in (beta1, beta2))
-        p.sub_(lr / first * m / ((v / second).sqrt() + eps))
+        p.sub_(rates[i] * m / (v.sqrt() * scales[i] + eps))
 
 
 def _adamw(*tensors: Any, **options: Any) -> None:
