@@ -41,9 +41,12 @@ results = ""  # folder of paper.csv, corl.csv and the records; empty: the reposi
 # %% tags=["hide-input"]
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from IPython.display import display
 
 from rdlib import grid, plots, stats, tables
+from rdlib.data import catalog
 
 plots.use_style()
 repository = next(
@@ -138,6 +141,35 @@ for base, rd in pairs.items():
     if small:
         figure = plots.seed_points(small)
         figure.suptitle("quick scale, bundled data")
+        display(figure)
+        plots.plt.close("all")
+
+# %% [markdown]
+# ## Whole runs of fewer seeds
+#
+# A cell of the table needs five seeds. Runs of the paper's size and length that have fewer stand here and in no
+# cell (`book/results/paper-whole`). Their data are bundled stand-ins, so the paper's number beside them is of other data. The
+# bands are of a seed's ten episodes; how far seeds lie apart they cannot show.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each dataset with a whole run of the paper's size: score over a million updates, without and with RD, and the score of the data as a dashed line"}}
+whole = tables.collect(tables.read_scale(results / "paper-whole", "paper"))
+scores = {n.name: n.score for n in catalog.names()}
+printed = {(p.algo, p.dataset): p for p in paper if p.table == 1}
+rows = [
+    {
+        "cell": f"{tables.title(a)}, {d}", "updates": f"{o.steps:,}", "seeds": len(o.seeds),
+        "last": f"{np.mean(o.last):.1f}", "best": f"{np.mean(o.best):.1f}",
+        "the paper's": f"{printed[a, d].mean:.1f} ± {printed[a, d].std:.1f}",
+        "hours": f"{sum(r.seconds for r in o.records) / 3600:.1f}", "device": o.records[0].device,
+    }
+    for (a, d), o in sorted(whole.items())
+]  # fmt: skip
+display(tables.scrolled(pd.DataFrame(rows)) if rows else "none yet")
+for dataset in datasets:
+    groups = {tables.title(a): o.records for (a, d), o in sorted(whole.items()) if d == dataset}
+    if groups:
+        figure = plots.learning_curves(groups, {"the data": scores[dataset]})
+        figure.suptitle(f"{dataset}, bundled, the paper's size")
         display(figure)
         plots.plt.close("all")
 

@@ -185,6 +185,30 @@ def test_the_clock_is_that_of_the_wall(monkeypatch):
     assert 10 < bench.measure("td3n", 1, CPU, 0.0, TINY)["updates/s"] < 100
 
 
+def test_a_peer_of_other_size_is_met_at_its_size(monkeypatch, capsys):
+    """Half the hidden layers, hence a rate of their own beside that of ours; with A = 2 no peer stands."""
+    made = []
+    real = bench.measure
+
+    def measured(name, agents, device, seconds, overrides, *more, **options):
+        made.append((name, agents, dict(overrides)))
+        return {**real(name, agents, device, seconds, overrides, *more, **options), "updates/s": len(made)}
+
+    monkeypatch.setattr(bench, "measure", measured)
+    tiny = {"batch_size": 8, "n_critics": 1, "width": 8, "actor_width": 8}
+    rows = bench.report(["cql"], (1, 2), CPU, 0.0, tiny)["rows"]
+    peer = {**tiny, "depth": 2, "actor_depth": 2}
+    assert made == [("cql", 1, tiny), ("cql", 1, peer), ("cql", 2, tiny)]
+    assert rows[0][bench.PEER_SIZE] == 2 and bench.PEER_SIZE not in rows[1]
+    assert "ours of its size 2.0/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", bench.PEERS)
+def test_peers_are_algorithms_with_fields_of_theirs(name):
+    algos.find(name).config(dict(bench.PEERS[name].config))
+    assert bench.PEERS[name].rate > 0 and bench.PEERS[name].code
+
+
 def test_product_rates():
     rates = bench.product_rates(CPU)
     assert list(rates) == ["mm 256", "mm 512", "mm 1024", "bmm 10x256"]
