@@ -382,7 +382,7 @@ display(tables.scrolled(pd.DataFrame(rows)))
 #
 # Ten critics of 3 x 256, β 1, a million transitions: as the tables have it, RD's weight left at its default of
 # 0.1, one seed, and of the million updates the first 25,000 to 60,000 (`book/results/paper-start`). No number of the tables, for these
-# runs have hardly begun; the only ones of this book at that size.
+# runs have hardly begun. Of that size the book has beside them one whole pair, [TD3+BC's](table1.ipynb).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size, a row for each dataset: score, mean value of the data's actions, and cosine of the features of data action and policy action over the first updates, without and with RD, and with DR3 on HalfCheetah"}}
 frame = plots.evaluations(load_records(results / "paper-start"))

@@ -148,7 +148,8 @@ for name, ratios in behind.items():
 # update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
 # Two cores of a shared machine have moods: the same row may differ by a third from one process to the next, the peers' too, and a
-# share above 100 % is such noise. A ratio near 1 therefore decides nothing.
+# share above 100 % is such noise. A ratio near 1 therefore decides nothing: unifloral's IQL, run by turns with ours in one
+# sitting, was ahead of it by a little more often than behind.
 #
 # On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
 # is larger products for the small networks of BC, TD3+BC and IQL. The ensembles of ten are bound by
