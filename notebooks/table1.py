@@ -164,7 +164,7 @@ rows = [
         "cell": f"{tables.title(a)}, {d}", "updates": f"{o.steps:,}", "seeds": len(o.seeds),
         "last": f"{np.mean(o.last):.1f}", "best": f"{np.mean(o.best):.1f}",
         "the paper's": f"{printed[a, d].mean:.1f} ± {printed[a, d].std:.1f}",
-        **{label: f"{np.mean([r.evaluations[-1].diagnostics[name] for r in o.records]):,.4g}"
+        **{label: f"{np.mean([r.evaluations[-1]["diagnostics"][name] for r in o.records]):,.4g}"
            for name, label in of_the_critic.items()},
         "hours": f"{sum(r.seconds for r in o.records) / 3600:.1f}", "device": o.records[0].device,
     }
