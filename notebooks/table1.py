@@ -159,13 +159,19 @@ of_the_critic = {
     "q_policy": "Q(s, π(s))", "kernel_data_policy": "features' product, data and policy",
     "srank": "features' rank", "policy_data_distance": "‖π(s) - a‖² / U",
 }  # fmt: skip
+
+
+def at_the_end(ours, name):
+    """A diagnostic of the last evaluation, mean over seeds."""
+    return np.mean([r.evaluations[-1]["diagnostics"][name] for r in ours.records])
+
+
 rows = [
     {
         "cell": f"{tables.title(a)}, {d}", "updates": f"{o.steps:,}", "seeds": len(o.seeds),
         "last": f"{np.mean(o.last):.1f}", "best": f"{np.mean(o.best):.1f}",
         "the paper's": f"{printed[a, d].mean:.1f} ± {printed[a, d].std:.1f}",
-        **{label: f"{np.mean([r.evaluations[-1]["diagnostics"][name] for r in o.records]):,.4g}"
-           for name, label in of_the_critic.items()},
+        **{label: f"{at_the_end(o, name):,.4g}" for name, label in of_the_critic.items()},
         "hours": f"{sum(r.seconds for r in o.records) / 3600:.1f}", "device": o.records[0].device,
     }
     for (a, d), o in sorted(whole.items())
