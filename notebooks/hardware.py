@@ -152,7 +152,7 @@ for name, ratios in behind.items():
 # sitting, was ahead of it by a little more often than behind.
 #
 # On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
-# is larger products for the small networks of BC, TD3+BC and IQL. The ensembles of ten are bound by
+# is larger products for the small networks of BC and TD3+BC. The ensembles of ten are bound by
 # products already at $A = 1$.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures

@@ -149,7 +149,8 @@ for base, rd in pairs.items():
 #
 # A cell of the table needs five seeds. Runs of the paper's size and length that have fewer stand here and in no
 # cell (`book/results/paper-whole`). Their data are bundled stand-ins, so the paper's number beside them is of other data. The
-# bands are of a seed's ten episodes; how far seeds lie apart they cannot show.
+# bands are of a seed's ten episodes; how far seeds lie apart they cannot show. Hours are of a machine in use, stops counted;
+# the device is that of a run's end, and RD's began on one thread.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each dataset with a whole run of the paper's size: score over a million updates, without and with RD, and the score of the data as a dashed line"}}
 whole = tables.collect(tables.read_scale(results / "paper-whole", "paper"))

@@ -186,7 +186,7 @@ def test_the_clock_is_that_of_the_wall(monkeypatch):
 
 
 def test_a_peer_of_other_size_is_met_at_its_size(monkeypatch, capsys):
-    """Half the hidden layers, hence a rate of their own beside that of ours; with A = 2 no peer stands."""
+    """Fewer hidden layers, hence a rate of their own beside that of ours; with A = 2 no peer stands."""
     made = []
     real = bench.measure
 
