@@ -80,8 +80,7 @@ for found in data.values():
 # | medium-expert | half medium's, half the expert's |
 # | expert | the best policy's |
 #
-# Our own medium policies are nearer to their experts than a third: scores of 40 against 87 in
-# HalfCheetah, 42 against 101 in Hopper, 63 against 96 in Walker2d.
+# Our own medium policies are nearer to their experts than a third, as the scores below show.
 #
 # For the pen, D4RL has a human's demonstrations and data *cloned* from them. Ours are of a policy of middling
 # skill, `pen-demos`: 25 episodes, and no human made them. The score is D4RL's, 0 for a random policy and 100

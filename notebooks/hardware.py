@@ -144,7 +144,7 @@ for name, ratios in behind.items():
 # %% [markdown]
 # On a CPU the record is of updates compiled to one program ([how](sec-compiled)), as those of the peers in JAX are by
 # XLA; *kernel by kernel* is the same update without. It gains most where networks are small or losses have many elementwise
-# steps, and least where ten critics of 3 x 256, or a transformer's windows, make nearly all of an update a product. What a compiler of this kind needs is the whole
+# steps, and least where products are nearly all of an update: CQL's of many candidate actions, a transformer's windows. What a compiler of this kind needs is the whole
 # update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
 # Two cores of a shared machine have moods: the same row may differ by a third from one process to the next, the peers' too, and a
@@ -228,7 +228,7 @@ shown = pd.concat([top, pd.DataFrame([rest])])
 shown.style.format(precision=1, na_rep="").format(precision=2, subset="ms").hide()
 
 # %% [markdown]
-# `baddbmm` and `bmm` are the products of the ten critics' layers, forward and backward. On a CPU they are most of it, so the update
+# `bmm` is the products of the ten critics' layers, forward and backward. On a CPU they are most of it, so the update
 # is bound by arithmetic, and little is to be gained by fewer or fused operations; the smaller a method's
 # networks, the less this holds.
 #

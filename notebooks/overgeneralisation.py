@@ -113,13 +113,13 @@ pd.DataFrame([
 ]).style.format(precision=1, thousands=",").hide()  # fmt: skip
 
 # %% [markdown]
-# Without RD values exceed the bound by three orders of magnitude or more. With RD they keep below it, which
+# Without RD values exceed the bound hundreds to tens of thousands of times over. With RD they keep below it, which
 # does not yet mean that they are right: the end of this page compares them with returns from the same states.
 #
 # Two things in the figure deserve a second look. RD lowers the feature *product* mostly by shrinking
 # features (their norm); the cosine between data and policy actions falls far less. And a policy
 # that runs away from the data and one that stays are different policies: part of each difference between the
-# two colours is a consequence of the divergence, not its cause. The live run looks at single updates
+# two colours is a consequence of that, not its cause. The live run looks at single updates
 # instead.
 #
 # ## A live run with exact kernels
@@ -355,7 +355,7 @@ pd.DataFrame(shares).set_index("").style.format("{:.1%}")
 
 # %% [markdown]
 # Hardly: the push on $Q(s, \pi(s))$ comes from the whole minibatch, far states included. The update at the same
-# state contributes a few times an equal share at most, so suppressing that one product cannot help by
+# state contributes some times an equal share, a small part of the whole all the same, so suppressing that one product cannot help by
 # removing *its* contribution; it acts through the features, which all pairs share. The kernel does become more
 # local with RD than without, near the start of the curve.
 #
@@ -366,7 +366,7 @@ pd.DataFrame(shares).set_index("").style.format("{:.1%}")
 # real part, errors along it grow: the self-excite eigenvalue measure (SEEM) is the largest real part. The right panel
 # divides it by the largest eigenvalue of $G(X, X)$, which removes the scale of the kernel.
 
-# %% mystnb={"image": {"alt": "Left: the policy's value over 1,200 updates; only the plain agent's goes on growing exponentially. Middle: SEEM's eigenvalue; the plain agent's is the largest by orders of magnitude, RD's the next, those with layer norm are near zero. Right: the eigenvalue relative to the kernel's largest, in the same order."}}
+# %% mystnb={"image": {"alt": "Left: the policy's value over 1,200 updates; only the plain agent's goes on growing exponentially. Middle: SEEM's eigenvalue; at the end the plain agent's is the largest by a factor of tens, RD's the next, those with layer norm the smallest. Right: the eigenvalue relative to the kernel's largest; here they lie nearer together."}}
 figure, three = plt.subplots(1, 3, figsize=(9, 3))
 for label, colour in COLOURS.items():
     mine = rounds[rounds.agent == label]
@@ -388,9 +388,10 @@ rounds[rounds.step == steps[-1]][
 }).style.format(precision=2, thousands=",").hide()  # fmt: skip
 
 # %% [markdown]
-# The agent that diverges has by far the largest eigenvalue, from the first hundreds of updates on, when its
-# values do not stand out yet. RD lowers it by orders of magnitude and layer norm by more. Its sign alone does
-# not separate the agents: it is positive with RD, whose values grow ever more slowly. The derivation assumes a
+# The agent whose values run away has by far the largest eigenvalue, from the first hundreds of updates on, when its
+# values do not stand out yet. RD lowers it by a factor of tens and layer norm by more. Much of that is the scale of the kernel: relative to
+# its largest eigenvalue the agents lie nearer together. Its sign does
+# not separate them: at the end it is positive in all four. The derivation assumes a
 # kernel that stays, and neither target network nor pessimism nor Adam; training is otherwise in all four.
 #
 # ## Rank and norm of the features
@@ -473,11 +474,11 @@ pd.DataFrame([
 ]).style.format(precision=1).hide()  # fmt: skip
 
 # %% [markdown]
-# A value can be too high without having diverged: RD's are several times what its policy earns, at these
+# A value can be too high without running away: RD's are several times what its policy earns, at these
 # settings, though far below the plain agent's. Layer norm alone ends nearer to the truth than RD alone, and the
 # two together expect too little and earn most. `seed` is a parameter of this page; seeds 1 and 2 gave the
 # same order of the four agents. The records above, with four critics and more pessimism, are another setting:
-# there RD alone keeps values below the largest return.
+# there RD alone keeps values below the largest return, and layer norm with RD earns next to nothing.
 #
 # So much was seen: TD errors at data actions move the values of actions that are not in the data, from all over
 # the minibatch; without a remedy the cycle of the slides closes and values run away; RD stops that at quick

@@ -149,7 +149,7 @@ best = float(line.best(np.array(HERE), np.array(toy.TIMID), longest=toy.TIMID))
 print(f"the best timid policy is worth {best:.1f}, the best policy {true.max():.1f}")
 summary(VARIANTS, WHERE, looks[-1], worth[-1])
 
-# %% mystnb={"image": {"alt": "Expected value and true worth of the policies over updates, for each variant and seed. Without RD the expectation leaves the picture and the worth is 0. With a stage or both most seeds come near the truth, one with stage 1 and one with both collapses; with the strong weight all do."}}
+# %% mystnb={"image": {"alt": "Expected value and true worth of the policies over updates, for each variant and seed. Without RD the expectation leaves the picture and the worth is 0. With a stage or with both most curves come near the truth; some with stage 1, and most of those with its strong weight, fall to nothing on the way, and some of these climb back."}}
 figure, rows = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey=True)
 rows[1, 2].set_visible(False)
 expected = np.array([now.q_policy for now in looks[1:]])
@@ -189,16 +189,16 @@ rows[0, 0].set_ylabel("value at s = 0.5");
 # beside the data's action. As long as the policy stands among the data stage 1 cannot tell the two
 # apart, and its penalty stays high. As soon as the policy is a little outside, it can: the features of
 # the policy's action are driven away from the data's, and its value falls to little more than the
-# head's bias. The penalty is then small and nothing brings the features back. The foot of the cliff is
-# nearly flat, so the policy that has fallen does not climb out. And since targets ask for the policy's
-# values, the data's sink after it: a policy that was worth 15 is given up for one that is worth
-# nothing.
+# head's bias. The penalty is then small, and little brings the features back. The foot of the cliff is
+# nearly flat: some policies that have fallen stay there, others climb out after hundreds of updates. And since targets
+# ask for the policy's values, the data's sink after it: a policy that was worth 15 is given up for one that is
+# worth nothing.
 #
 # The features say the same. Below, one thin line a seed, on the data's states: at a fall the kernel of
-# data and policy and its cosine drop to nothing, while the features' norm does not: they have been turned, not
-# shortened.
+# data and policy and its cosine drop to nothing. Where the norm of the data's features falls with them, they have been shortened too,
+# not only turned; a seed that climbs out gets both back.
 
-# %% mystnb={"image": {"alt": "Four panels over updates. Kernel and cosine of data and policy with stage 1 stay on a level until a seed falls, and drop to zero with it; with stage 2 alone the product rises and the cosine stays at 1. The norm of the features does not drop at the falls. The switch lies around 0.6, until a seed falls."}}
+# %% mystnb={"image": {"alt": "Four panels over updates. Kernel and cosine of data and policy with stage 1 stay on a level, and drop to zero where a seed falls; with stage 2 alone the product rises and the cosine stays at 1. Below, the norm of the features and the switch, which lies around 0.6."}}
 TITLES = {
     "kernel_data_policy": "features' product, data and policy", "cosine_data_policy": "their cosine",
     "feature_norm": "norm of the data's features", "rd_switch": "the switch: mean w(s)",
@@ -220,8 +220,8 @@ figure.legend(loc="outside lower center", ncols=4);
 # ## The kernel
 #
 # The exact kernel between all actions in the middle of the line, as a cosine,
-# $k(\bar a, a) / \sqrt{k(\bar a, \bar a)\,k(a, a)}$: 1 where a lift at one action arrives in full at the other, 0
-# where the two know nothing of each other. RD acts on the head's share only; this is the whole.
+# $k(\bar a, a) / \sqrt{k(\bar a, \bar a)\,k(a, a)}$: 1 where the two gradients are parallel, and a lift at one
+# action arrives at the other in the ratio of their lengths, 0 where the two know nothing of each other. RD acts on the head's share only; this is the whole.
 
 # %% mystnb={"image": {"alt": "Four heat maps of the kernel's cosine between actions. Without RD it is near 1 everywhere. With stage 1 it is lower between the data and the far actions. With stage 2 and with both the actions on the OOD policy's side form a block of their own that has little to do with the data's."}}
 def cosines(agent):
@@ -302,15 +302,15 @@ summary(SHALLOW, where, shallow.look(HERE, ACTIONS), paid)
 # %% [markdown]
 # Here it is stage 2 alone that fails. Its policies leave the data early, before the critic has learned what it could
 # keep them for, and once $\pi(s)$ is far from $a$ nothing in stage 2 concerns the two: it separates the policy's
-# action from a third one. Stage 1 would have. With both and the switch all three seeds end near the truth, which is the
-# order that the slides describe.
+# action from a third one. Stage 1 would have. With stage 1 alone, and with both and the switch, all three seeds end near the truth.
 #
 # ## What this page shows, and what it does not
 #
 # On this problem the penalty on features does what it is for: without RD every seed runs away, with stage 1, or with both, at a weight
-# that suits it, none does. Over-inhibition, of which the slides warn, is real: a cliff beside the data's action. It took seeds from
-# stage 1 alone and, later, one from both, since at the data's edge the switch still leaves four tenths of the weight
-# to stage 1. Stage 2 alone did best with three hidden layers and worst with two. One dimension, three seeds, one critic
+# that suits it, none does. Over-inhibition, of which the slides warn, is real: a cliff beside the data's action. How many seeds
+# go over it, and how many come back, depends on the rounding of the machine; the curves above show them. The switch does not rule
+# it out, since at the data's edge it still leaves four tenths of the weight to stage 1. Stage 2 alone fails with two
+# hidden layers and holds with three. One dimension, three seeds, one critic
 # and a learning rate ten times the usual are not where methods are ranked.
 #
 # The weight matters: `strong` is the default of `RDConfig`, and too much here. Rewards of another scale need another

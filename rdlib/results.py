@@ -84,11 +84,16 @@ class Record:
 
     def last_score(self) -> float:
         """Mean over the last `last_k` evaluations; NaN for a diverged run."""
-        return float(self.scores()[-self.last_k :].mean()) if self.status == "finished" else math.nan
+        return float(self._learnt()[-self.last_k :].mean()) if self.status == "finished" else math.nan
 
     def best_score(self) -> float:
         """Best single evaluation: optimistic, shown only beside the last."""
-        return float(self.scores().max())
+        return float(self._learnt().max())
+
+    def _learnt(self) -> np.ndarray:
+        """The scores without the untrained network's, unless the run diverged before it had any other."""
+        after = self.scores()[self.steps_evaluated() > 0]
+        return after if len(after) else self.scores()
 
 
 def fingerprint(value: Any) -> str:

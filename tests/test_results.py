@@ -60,7 +60,14 @@ def test_scores_are_d4rls_and_the_last_k_were_fixed_in_advance():
     raw = dataclasses.replace(RECORD, reference=None, last_k=1)
     assert raw.last_score() == pytest.approx(60.0) and raw.best_score() == pytest.approx(500.0)
     few = dataclasses.replace(RECORD, last_k=10)
-    assert few.last_score() == pytest.approx(np.mean([10.0, 260.0, 20.0, 40.0]))
+    assert few.last_score() == pytest.approx(np.mean([260.0, 20.0, 40.0]))
+
+
+def test_the_untrained_network_is_no_best_score():
+    evaluations = [evaluation(0, 900.0), *RECORD.evaluations[1:]]
+    assert dataclasses.replace(RECORD, evaluations=evaluations).best_score() == pytest.approx(260.0)
+    gone = dataclasses.replace(RECORD, evaluations=evaluations[:1], status="diverged", stopped_at=50)
+    assert gone.best_score() == pytest.approx(460.0)  # there is no other
 
 
 def test_a_diverged_run_has_no_last_score():
