@@ -12,7 +12,7 @@ import torch
 from rdlib import algos
 from rdlib.data.dataset import Dataset
 from rdlib.data.sequences import resident
-from rdlib.data.transitions import Normaliser, Transitions
+from rdlib.data.transitions import Normaliser, Transitions, reward_units
 from rdlib.engine import Algorithm, Batch, Engine, Metrics
 from rdlib.plan import TrainConfig
 from rdlib.rng import Streams
@@ -29,6 +29,7 @@ OWN = {
     "beta": (0.5, 1.0, 2.0), "alpha": (1.0, 2.5, 5.0), "eta": (0.5, 1.0, 2.0),
     "cql_alpha": (1.0, 10.0, 5.0),
     "expectile": (0.6, 0.7, 0.9), "temperature": (1.0, 3.0, 10.0), "max_grad_norm": (0.3, 9.0, 0.0),
+    "rewards": ("raw", "return_range", "standardised"),  # the first and the last on one dataset
 }  # fmt: skip
 OWN_PLUGIN = {
     "rd": {
@@ -120,7 +121,8 @@ def agents(
     used = [data[i % len(data)] for i in which]
     streams = Streams([10 + i for i in which], device)
     states = getattr(configs[0], "normalize_states", False)
-    normaliser = Normaliser(used, limits(), states, [(1.0, 0.0)] * len(used), dtype).to(device)
+    units = [reward_units(d, getattr(c, "rewards", "raw")) for d, c in zip(used, configs, strict=True)]
+    normaliser = Normaliser(used, limits(), states, units, dtype).to(device)
     algorithm = algos.build(recipe, configs, plugins, streams, O, U, dtype)
     transitions, minibatch = resident(used, normaliser, algorithm.context)
     engine = Engine(algorithm, streams, transitions.sizes, gather(minibatch))

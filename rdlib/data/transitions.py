@@ -92,8 +92,9 @@ def reward_units(dataset: Dataset, how: str) -> tuple[float, float]:
 
 
 class Transitions:
-    """One row [obs, act, rew, next_obs, mask] per transition, in the networks' units, one copy of each
-    distinct dataset; agent i draws from the rows of its own dataset.
+    """One row [obs, act, rew, next_obs, mask] per transition, in the networks' units but for raw rewards,
+    one copy of each distinct dataset; agent i draws from the rows of its own dataset, with rewards in its
+    own units.
 
     Attributes: sizes (A,) int64, the number of transitions each agent draws from.
     """
@@ -121,12 +122,12 @@ class Transitions:
         self.sizes = torch.tensor([len(d) for d in datasets], device=like.device)
         offsets = [starts[id(d)] for d in datasets]
         self._offsets = torch.tensor(offsets, device=like.device)[:, None]  # (A,1)
+        self._rew_scale, self._rew_shift = normaliser.rew_scale, normaliser.rew_shift  # (A,1)
 
     def _fill(self, rows: Tensor, d: Dataset, normaliser: Normaliser, agent: int) -> None:
         obs, act, rew, next_obs, mask = rows.split(self.widths, -1)
         mean, std = normaliser.obs_mean[agent], normaliser.obs_std[agent]
         middle, half = normaliser.act_middle[agent], normaliser.act_half[agent]
-        scale, shift = normaliser.rew_scale[agent], normaliser.rew_shift[agent]
         low, high = ((middle + sign * half)[0].double().cpu().numpy() for sign in (-1, 1))
         check_actions(d.act, low, high, d.name)
         for start in range(0, len(d), CHUNK):  # in chunks: the device holds one copy, not two
@@ -137,11 +138,12 @@ class Transitions:
 
             obs[part] = (raw(d.obs) - mean) / std
             act[part] = (raw(d.act) - middle) / half
-            rew[part] = raw(d.rew)[:, None] * scale + shift
+            rew[part] = raw(d.rew)[:, None]
             next_obs[part] = (raw(d.next_obs) - mean) / std
             mask[part] = 1 - raw(d.terminal)[:, None]
 
     def gather(self, indices: Tensor) -> Batch:
         """Indices (A,B), each below its agent's size, as a Batch."""
         obs, act, rew, next_obs, mask = self.rows[indices + self._offsets].split(self.widths, -1)
-        return Batch(obs, act, rew[..., 0], next_obs, mask[..., 0])
+        rew = rew[..., 0] * self._rew_scale + self._rew_shift  # agents of one dataset may differ in them
+        return Batch(obs, act, rew, next_obs, mask[..., 0])
