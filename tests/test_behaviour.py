@@ -1,6 +1,8 @@
 """Bundled data: policies that are there, roll-outs that are fair, whole, repeatable and gymnasium's."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import gymnasium
 import numpy as np
@@ -281,3 +283,12 @@ def test_a_roll_out_of_other_policies_is_replaced(tmp_path, monkeypatch):
         save_file(content, tmp_path / "hopper.safetensors", about)
         digests.append(behaviour.load("hopper", "random", 200, tmp_path / "cache").digest)
     assert digests[0] != digests[1] == digests[2] and len(made) == 2
+
+
+def test_two_that_need_a_roll_out_at_once_make_it_once(tmp_path, monkeypatch):
+    real, made = behaviour.make, []
+    monkeypatch.setattr(behaviour, "make", lambda *given: made.append(given) or real(*given))
+    with ThreadPoolExecutor(2) as pool:
+        load = partial(behaviour.load, "hopper", "random", root=tmp_path)
+        first, second = pool.map(load, [200, 200])
+    assert first.digest == second.digest and len(made) == 1

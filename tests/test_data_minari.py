@@ -98,7 +98,7 @@ def test_the_flat_copy_is_used_only_while_it_is_true(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(minari, "_read_episodes", None)  # must not be needed
         with monkeypatch.context() as same_time:
-            same_time.setattr(minari, "_sha256", None)  # nor the hash of the file
+            same_time.setattr(minari.files, "digest", None)  # nor the hash of the file
             assert read_minari(ID, tmp_path).digest == first.digest
         shutil.copytree(tmp_path / ID, tmp_path / "copy" / ID, copy_function=shutil.copy)
         os.utime(tmp_path / "copy" / ID / "data" / minari.MAIN_FILE, ns=(1, 1))  # another time

@@ -34,8 +34,8 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from rdlib import matmul, simulate
-from rdlib.data import minari
-from rdlib.data.dataset import DataError, Dataset, cache_root
+from rdlib.data import files, minari
+from rdlib.data.dataset import DataError, Dataset, cache_root, disk_error
 from rdlib.nets import GaussianActor, Initialiser
 from rdlib.rng import Streams
 
@@ -240,7 +240,13 @@ def load(
     base = Path(root) if root is not None else cache_root() / "minari"
     name = dataset_id(environment, quality, size)
     if not _rolled_out(base / name, environment):
-        make(environment, quality, size, base, progress)
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            with files.only_one(base / f".{environment}-{quality}-{size}.lock"):
+                if not _rolled_out(base / name, environment):  # while this process waited
+                    make(environment, quality, size, base, progress)
+        except OSError as error:
+            raise disk_error(f"rolling out {name}", base, error) from error
     return minari.read_minari(
         name, base, download=False, source="bundled", name=f"{environment}-{quality}",
         notes={"licence": "MIT", "author": "rdlib contributors"},

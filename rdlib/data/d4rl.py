@@ -7,8 +7,6 @@ d4rl/infos.py.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import http.client
 import os
 import re
@@ -16,7 +14,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from rdlib.data import hdf5
+from rdlib.data import files, hdf5
 from rdlib.data.dataset import (
     Bool,
     DataError,
@@ -281,7 +278,7 @@ def download(
     url = f"{(base_url or os.environ.get('RDLIB_D4RL_URL') or DEFAULT_URL).rstrip('/')}/{relative}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(target.with_name(target.name + ".lock")):
+        with files.only_one(target.with_name(target.name + ".lock")):
             if target.exists():
                 _check_kept(target, sha256)
                 return target
@@ -389,7 +386,7 @@ def _check_fetched(url: str, part: Path, sha256: str | None) -> str:
     """The sha256 of a finished download that is sound; one that is not is removed."""
     import h5py
 
-    digest = _sha256(part)
+    digest = files.digest(part)
     problem = None
     if sha256 is not None and digest != sha256.lower():
         problem = f"its sha256 is {digest}, not the expected {sha256.lower()}"
@@ -418,7 +415,7 @@ def _check_kept(target: Path, sha256: str | None) -> None:
     sidecar = _sidecar(target)
     known = sidecar.read_text().split()[:1] if sidecar.exists() else []
     expected = sha256.lower() if sha256 is not None else known[0] if known else None
-    if expected is not None and (digest := _sha256(target)) != expected:
+    if expected is not None and (digest := files.digest(target)) != expected:
         raise DataError(
             f"{target}: its sha256 is {digest}, not {expected}; it changed since its download or "
             "is damaged. "
@@ -430,27 +427,9 @@ def _sidecar(target: Path) -> Path:
     return target.with_name(target.name + ".sha256")
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _instead() -> str:
     return (
         "give the path of a local .hdf5 file, set RDLIB_D4RL_URL to a mirror that you trust, or "
         "use the bundled stand-in "
         "hopper-medium, which needs no network"
     )
-
-
-@contextlib.contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Hold `lock`: two processes never write one .part, and the second finds the file made."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there, do not download twice at once
-        yield
-        return
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -7,12 +7,10 @@ step is kept and is not terminal. A second reading comes from `flat.safetensors`
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import shutil
-import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data import hdf5
+from rdlib.data import files, hdf5
 from rdlib.data.dataset import (
     Bool,
     DataError,
@@ -135,37 +133,29 @@ def write_minari(
     Raises DataError on episodes that do not fit together, and on a folder that is full or closed.
     """
     base, where = Path(root), f"Minari dataset {dataset_id}"
-    staging = base / ".staging" / uuid.uuid4().hex  # same disk, hidden from Minari's listing
-    data = staging / "data"
     try:
-        data.mkdir(parents=True)
-        arrays = _write_hdf5(data / MAIN_FILE, episodes, where)
-        metadata = _new_metadata(dataset_id, env_id, arrays, max_episode_steps)
-        metadata |= {
-            "author": [author],
-            "algorithm_name": algorithm,
-            "description": description,
-            "license": license,
-            "requirements": list(requirements),
-            "dataset_size": round((data / MAIN_FILE).stat().st_size / 1e6, 1),
-        }
-        if code_permalink:
-            metadata["code_permalink"] = code_permalink
-        (data / "metadata.json").write_text(json.dumps(metadata))
-        key = _flat_key(data / MAIN_FILE)
-        assert key is not None
-        _save_flat(staging, key, arrays)
-        _move_into_place(staging, base, dataset_id)
+        with files.staging(base) as folder:
+            data = folder / "data"
+            data.mkdir()
+            arrays = _write_hdf5(data / MAIN_FILE, episodes, where)
+            metadata = _new_metadata(dataset_id, env_id, arrays, max_episode_steps)
+            metadata |= {
+                "author": [author],
+                "algorithm_name": algorithm,
+                "description": description,
+                "license": license,
+                "requirements": list(requirements),
+                "dataset_size": round((data / MAIN_FILE).stat().st_size / 1e6, 1),
+            }
+            if code_permalink:
+                metadata["code_permalink"] = code_permalink
+            (data / "metadata.json").write_text(json.dumps(metadata))
+            key = _flat_key(data / MAIN_FILE)
+            assert key is not None
+            _save_flat(folder, key, arrays)
+            _move_into_place(folder, base, dataset_id)
     except OSError as error:
         raise disk_error(f"writing {dataset_id}", base, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for leftover in staging.parent.glob("*"):  # of a process that was killed
-            with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > 24 * 3600:
-                    shutil.rmtree(leftover)
-        with contextlib.suppress(OSError):
-            staging.parent.rmdir()  # only when empty
     return base / dataset_id
 
 
@@ -407,15 +397,14 @@ def _download(dataset_id: str, base: Path) -> None:
     """
     import minari
 
-    staging = base / ".download"
     try:
-        staging.mkdir(parents=True, exist_ok=True)
-        with _with_variable("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # newer versions; the folder of an earlier attempt
-            minari.download_dataset(dataset_id, force_download=True)
-        for metadata in sorted(staging.rglob("data/metadata.json")):
-            folder = metadata.parent.parent  # a combined dataset brings its parts along
-            _move_into_place(folder, base, folder.relative_to(staging).as_posix())
+        with files.staging(base) as staging:
+            with _with_variable("MINARI_DATASETS_PATH", str(staging)), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # newer versions; the folder of an earlier attempt
+                minari.download_dataset(dataset_id, force_download=True)
+            for metadata in sorted(staging.rglob("data/metadata.json")):
+                folder = metadata.parent.parent  # a combined dataset brings its parts along
+                _move_into_place(folder, base, folder.relative_to(staging).as_posix())
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
@@ -425,7 +414,6 @@ def _download(dataset_id: str, base: Path) -> None:
         ) from error
     if not (base / dataset_id / "data" / "metadata.json").is_file():
         raise DataError(f"Minari's download of {dataset_id} ended without bringing it to {base}")
-    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _move_into_place(folder: Path, base: Path, dataset_id: str) -> None:
@@ -466,9 +454,8 @@ def _with_variable(variable: str, value: str) -> Iterator[None]:
 
 
 def _flat_key(main: Path) -> dict[str, str] | None:
-    """What the flat copy is valid for: size, time and digest of Minari's file. None where it keeps
-    another format.
-    """
+    """What the flat copy is valid for: path, size and time of Minari's file. None where it keeps another
+    format."""
     if not main.is_file():
         return None
     stat = main.stat()
@@ -489,7 +476,7 @@ def _load_flat(folder: Path, key: Mapping[str, str] | None) -> Arrays | None:
                 return None
             # A copied folder has a new time and the same content, and is fine.
             if kept.get("mtime") != key["mtime"]:
-                if kept.get("sha256") != _sha256(Path(key["path"])):
+                if kept.get("sha256") != files.digest(Path(key["path"])):
                     return None
             arrays = {name: flat.get_tensor(name) for name in FLAT_ARRAYS}
             return arrays if sha256_of(arrays) == kept.get("content") else None
@@ -505,7 +492,7 @@ def _save_flat(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
         "format": FLAT_FORMAT,
         "size": key["size"],
         "mtime": key["mtime"],
-        "sha256": _sha256(Path(key["path"])),
+        "sha256": files.digest(Path(key["path"])),
         "content": sha256_of(arrays),
     }
     try:
@@ -514,11 +501,6 @@ def _save_flat(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
     except Exception as error:  # safetensors reports a full disk as its own error
         temporary.unlink(missing_ok=True)
         raise error if isinstance(error, OSError) else OSError(str(error)) from error
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- writing
