@@ -9,7 +9,7 @@ import torch
 from rdlib import simulate
 from rdlib.data.transitions import Normaliser
 from rdlib.engine import Player
-from rdlib.simulate import BatchedEnv
+from rdlib.simulate import BatchedEnv, SimulationError
 
 EPISODES = 10  # per agent, D4RL's and CORL's custom
 
@@ -23,8 +23,8 @@ class Returns:
 
 
 def episode_seeds(seed: int, episodes: int) -> list[int]:
-    """Environment seeds of one agent's evaluation episodes: the same at every evaluation, apart from
-    those of any other agent's."""
+    """Environment seeds of the evaluation episodes of agents of this seed: the same at every evaluation,
+    and apart from those of other seeds."""
     return [(1_000_003 * (seed + 1) + e) % 2**31 for e in range(episodes)]
 
 
@@ -66,6 +66,8 @@ class Evaluator:
             returns[active] += rewards[active]
             lengths += active
             active &= ~(terminated | truncated)
+        if not np.isfinite(returns[np.repeat(alive, self.episodes)]).all():
+            raise SimulationError(f"{env.env_id} gave a reward that is not a finite number: no return")
         return Returns(returns.reshape(shape), lengths.reshape(shape))
 
     def close(self) -> None:

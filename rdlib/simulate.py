@@ -101,6 +101,7 @@ class BatchedEnv:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulate")
         self._slices = [s for s in np.array_split(np.arange(n), threads) if len(s)]
         self._elapsed = np.zeros(n, dtype=np.int64)
+        self._cut = np.zeros(n, dtype=bool)  # truncated by the environment itself, before the limit
 
     @property
     def obs_dim(self) -> int:
@@ -140,7 +141,7 @@ class BatchedEnv:
         list(self._pool.map(lambda rows: self._step_slice(rows, actions), work))
         self._elapsed += 1 if active is None else active
         observations, rewards, terminated = self._outcome(actions)
-        truncated = self._elapsed >= self.max_episode_steps
+        truncated = (self._elapsed >= self.max_episode_steps) | self._cut
         return observations, rewards, terminated, truncated
 
     def close(self) -> None:
@@ -240,6 +241,8 @@ class GymnasiumEnv(BatchedEnv):
             if not isinstance(box, gymnasium.spaces.Box) or len(box.shape) != 1:
                 raise SimulationError(f"{env_id}: the {role} space is {box}, expected a flat Box")
         assert isinstance(space, gymnasium.spaces.Box) and observation.shape is not None
+        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise SimulationError(f"{env_id}: the action space is {space}, expected finite limits")
         self.act_low, self.act_high = space.low, space.high
         self._obs = np.zeros((n, observation.shape[0]))
         self._rewards = np.zeros(n)
@@ -247,12 +250,12 @@ class GymnasiumEnv(BatchedEnv):
 
     def _reset_one(self, i: int, seed: int) -> None:
         self._obs[i] = self._envs[i].reset(seed=seed)[0]
-        self._terminated[i] = False
+        self._terminated[i] = self._cut[i] = False
 
     def _step_slice(self, rows: np.ndarray, actions: np.ndarray) -> None:
         for i in rows.tolist():
             step = self._envs[i].step(actions[i])
-            self._obs[i], self._rewards[i], self._terminated[i] = step[:3]
+            self._obs[i], self._rewards[i], self._terminated[i], self._cut[i] = step[:4]
 
     def _observe(self) -> np.ndarray:
         return self._obs.copy()
@@ -284,6 +287,11 @@ def make(
         raise SimulationError(f"environment {env_id!r} is not known to gymnasium: {error}") from None
     limit = max_episode_steps or spec.max_episode_steps
     if limit is None:
-        raise SimulationError(f"environment {env_id!r} has no time limit: give max_episode_steps")
+        raise SimulationError(
+            f"environment {env_id!r} is registered without max_episode_steps, so its episodes have no end"
+        )
     build: Callable[..., BatchedEnv] = PlanarEnv if env_id in NATIVE else GymnasiumEnv
-    return build(env_id, n, limit, threads)
+    try:
+        return build(env_id, n, limit, threads)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise SimulationError(f"environment {env_id!r} cannot be made here: {error}") from error

@@ -138,3 +138,16 @@ def test_limits_helper_is_hoppers():
     env = simulate.make("Hopper-v5", 1)
     np.testing.assert_array_equal([env.act_low, env.act_high], limits(3))
     env.close()
+
+
+def test_a_reward_that_is_no_number_makes_no_return(monkeypatch):
+    """It would stand in a record, which JSON cannot hold."""
+    real = simulate.BatchedEnv.step
+
+    def step(self, *arguments):
+        obs, rewards, *ends = real(self, *arguments)
+        return obs, np.full_like(rewards, np.nan), *ends
+
+    monkeypatch.setattr(simulate.BatchedEnv, "step", step)
+    with pytest.raises(SimulationError, match="Reacher-v5 gave a reward that is not a finite number"):
+        Agents("Reacher-v5").run()

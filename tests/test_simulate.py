@@ -274,3 +274,57 @@ def test_native_environments_warn_of_nothing():
         env.reset([0, 1])
         env.step(np.zeros((2, 3), dtype=np.float32))
         env.close()
+
+
+class Short(gymnasium.Env):
+    """Ends itself at its fifth step."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def __init__(self, most: float = 1.0, missing: str = ""):
+        if missing:
+            raise gymnasium.error.DependencyNotInstalled(f"{missing} is not installed")
+        self.action_space = gymnasium.spaces.Box(-most, most, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, "f4"), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.zeros(2, "f4"), 1.0, False, self.steps == 5, {}
+
+
+@pytest.fixture
+def short():
+    """Registers Short-v0 with options."""
+
+    def register(**options):
+        gymnasium.register("Short-v0", Short, max_episode_steps=20, kwargs=options)
+
+    yield register
+    del gymnasium.registry["Short-v0"]
+
+
+def test_an_environment_may_cut_its_episodes_itself(short):
+    short()
+    env = make("Short-v0", 2)
+    env.reset([0, 1])
+    cut = [env.step(np.zeros((2, 1)))[3].tolist() for _ in range(5)]
+    assert cut == [[False, False]] * 4 + [[True, True]]
+    env.reset([2], [0])
+    assert env.step(np.zeros((2, 1)), np.array([True, False]))[3].tolist() == [False, True]
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"missing": "box2d"}, "'Short-v0' cannot be made here: box2d is not installed"),
+        ({"most": np.inf}, "Short-v0: the action space is .*expected finite limits"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_an_error_that_says_why(short, options, message):
+    short(**options)
+    with pytest.raises(SimulationError, match=message):
+        make("Short-v0", 1)
