@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 import rdlib
 from rdlib import matmul, simulate
 from rdlib.algos import bc, sacn
+from rdlib.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint, write_atomically
 from rdlib.data import behaviour, catalog
 from rdlib.data.behaviour import actor_like
 from rdlib.data.minari import Episode
@@ -131,15 +132,12 @@ def train_online(recipe: Recipe, out: Path) -> None:
     curve: list[dict] = []
     stages = [{"from": 0, "recipe": dataclasses.asdict(recipe)}]
     done = updates = 0
-    checkpoint = out / "checkpoint.safetensors"
+    checkpoint = out / CHECKPOINT
     if checkpoint.exists():
-        saved = load_file(checkpoint)
+        saved, past = load_checkpoint(checkpoint)
         replay.put(saved.pop("replay"))
-        # An empty optimiser has no state to receive: one update on the data makes it.
-        engine.run(0, 1)
         agent.load_tensors(saved)
         snapshots = load_file(out / "snapshots.safetensors")
-        past = json.loads((out / "curve.json").read_text())
         curve, done, updates = past["curve"], past["steps"], past["updates"]
         if done >= recipe.steps:
             return
@@ -163,14 +161,16 @@ def train_online(recipe: Recipe, out: Path) -> None:
             print(f"{done:8d}  return {returns.mean():7.1f} ± {returns.std():6.1f}", flush=True)
         if (done % (10 * recipe.snapshot_every) == 0 or over) and done > first:
             rows = replay.rows[: int(replay.filled)]
-            _replace(checkpoint, {**agent.tensors(), "replay": rows})
-            _replace(out / "snapshots.safetensors", snapshots)
             record = {
                 "stages": stages, "steps": done, "updates": updates,
                 "rdlib": rdlib.__version__, "torch": torch.__version__,
                 "mujoco": simulate.mujoco.__version__, "curve": curve,
             }  # fmt: skip
-            (out / "curve.json").write_text(json.dumps(record))
+            # The checkpoint last: a run that is killed before goes on from the one before, and makes again
+            # what the other two have more.
+            write_atomically(out / "snapshots.safetensors", save(snapshots))
+            write_atomically(out / "curve.json", json.dumps(record).encode())
+            save_checkpoint(checkpoint, {**agent.tensors(), "replay": rows}, record)
         if over:
             break
         if done < recipe.random_steps:
@@ -192,12 +192,6 @@ def train_online(recipe: Recipe, out: Path) -> None:
             if due > 0:
                 engine.run(updates, due)
                 updates += due
-
-
-def _replace(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    part = path.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, part)
-    part.replace(path)
 
 
 def measured(

@@ -254,3 +254,27 @@ def test_help_of_the_module():
     shown = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True).stdout
     for name in ("--env_id", "--seed", "--steps", "--snapshot_every", "--layer_norm", "--gamma", "--out"):
         assert name in shown
+
+
+def test_a_run_killed_between_its_files_goes_on_to_the_same_end(run, tmp_path, monkeypatch):
+    out, recipe = tmp_path / "run", dataclasses.replace(TINY, snapshot_every=8)
+    whole = tmp_path / "whole"
+    train_online(recipe, whole)  # saved at 80, 160, 240 and 320 steps
+    real, calls = online.save_checkpoint, []
+
+    def die(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(online, "save_checkpoint", die)
+        with pytest.raises(KeyboardInterrupt):
+            train_online(recipe, out)
+    assert curve(out)["steps"] == 160  # ahead of the checkpoint, which is of 80
+    train_online(recipe, out)
+    assert [r["step"] for r in curve(out)["curve"]] == [r["step"] for r in curve(whole)["curve"]]
+    ours, theirs = (load_file(f / "snapshots.safetensors") for f in (out, whole))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(theirs[k], v) for k, v in ours.items() if int(k.split("/")[0]) <= 80)
