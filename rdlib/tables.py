@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,7 @@ def _ours(algo: str, dataset: str, records: list[Record], seeds: Collection[int]
     where = f"{algo} on {dataset}"
     records = sorted(records, key=lambda r: r.seed)
     for what, of in _SAME.items():
-        found = sorted({str(of(r)) for r in records})
+        found = sorted({str(of(r)) for r in records} - {"None"})
         if len(found) > 1:
             raise TableError(f"{where}: records of different {what}: {'; '.join(found)}")
     have = [r.seed for r in records]
@@ -216,6 +217,8 @@ _SAME: dict[str, Callable[[Record], object]] = {
     "lengths (updates)": lambda r: r.steps,
     "configurations": lambda r: fingerprint([r.config, r.plugin])[:12],
     "evaluations": lambda r: f"{r.env_id}, last {r.last_k}, reference {r.reference}",
+    "numbers of episodes": lambda r: sorted({len(e["returns"]) for e in r.evaluations}),
+    "times of evaluation": lambda r: r.steps_evaluated().tolist() if r.status == "finished" else None,
     "MuJoCo versions": lambda r: r.versions.get("mujoco"),
 }
 
@@ -434,9 +437,11 @@ def shown(cells: Sequence[Cell]) -> Shown:
 def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
     """A long table, on a page in a box that scrolls both ways; what is missing is left empty."""
 
-    def text(value: object) -> str:
+    def text(value: Any) -> str:
+        if pd.isna(value):
+            return ""
         if isinstance(value, float):
-            return "" if np.isnan(value) else f"{value:.{digits}f}"
+            return f"{value:.{digits}f}"
         return str(value).replace("|", r"\|")
 
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole

@@ -178,6 +178,10 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
         ({"last_k": 2}, "different evaluations"),
         ({"versions": {"mujoco": "3.5.0"}}, "different MuJoCo versions: 3.4.0; 3.5.0"),
         ({"seed": 1}, "seed 1 is there 2 times"),
+        ({"evaluations": [test_results.evaluation(200, 1.0), test_results.evaluation(400, 1.0, 2.0)]},
+         "different numbers of episodes"),
+        ({"evaluations": [test_results.evaluation(100, 1.0), test_results.evaluation(400, 1.0)]},
+         "different times of evaluation"),
     ],
     ids=str,
 )
@@ -423,8 +427,8 @@ def test_a_page_without_html_has_the_same_tables():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
     page = tables.shown(cells)._repr_markdown_()
     assert page.count("not run") == 71 and "25.0 ± 11.2" in page and "<br>" not in page
-    frame = pd.DataFrame({"name": ["a|b", "c"], "score": [1.25, np.nan]})
+    frame = pd.DataFrame({"name": ["a|b", None], "score": [1.25, np.nan]})
     assert tables.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
-        "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "| c |  |",
+        "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "|  |  |",
     ]  # fmt: skip
     assert "`t.csv`" in tables.downloads("t", {"csv": "a\n"})._repr_markdown_()

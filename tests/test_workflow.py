@@ -233,7 +233,7 @@ def listed(folder, records):
 
 
 def test_records_are_collected_whole_or_not_at_all(tmp_path):
-    first = listed(tmp_path / "a", test_tables.runs("td3n", [1.0, 2.0]))
+    first = listed(tmp_path / "a folder", test_tables.runs("td3n", [1.0, 2.0]))
     second = listed(tmp_path / "b", test_tables.runs("td3n_rd", [3.0]))
     with pytest.raises(
         tables.TableError, match=r"td3n_rd on hopper-medium: seeds \[1\] are missing"

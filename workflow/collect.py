@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 from rdlib import tables
+from rdlib.checkpoint import CheckpointError
 from rdlib.results import RecordError, load_record, save_record, without_doubles
 
 
 def collect(lists: list[Path], to: Path, seeds: list[int]) -> list[Path]:
     """The records named in `lists` (one path a line) into `to`. With `seeds`, each cell must have exactly
     those. Raises RecordError, TableError, and then nothing was written."""
-    paths = [Path(line) for found in lists for line in found.read_text().split()]
+    paths = [Path(line) for found in lists for line in found.read_text().splitlines()]
     records = without_doubles((path, load_record(path)) for path in paths)
     if seeds:
         tables.collect(records, seeds)
@@ -29,7 +30,7 @@ def main() -> int:
     a = parser.parse_args()
     try:
         written = collect(a.lists, a.to, [int(s) for s in a.seeds.split(",") if s])
-    except (RecordError, tables.TableError) as error:
+    except (CheckpointError, RecordError, tables.TableError) as error:
         print(f"collect: {error}", file=sys.stderr)
         return 2
     print(*written, sep="\n")
