@@ -141,7 +141,7 @@ def _evaluate(a: argparse.Namespace) -> None:
     if a.episodes < 1:
         raise ConfigError(f"episodes = {a.episodes}, expected at least 1")
     policy = load_policy(a.run)
-    limit = None if a.env else policy.max_episode_steps
+    limit = policy.max_episode_steps if a.env in ("", policy.env_id) else None
     seeds = [a.seed + i for i in range(len(policy.seeds))]
     evaluator = Evaluator(a.env or policy.env_id, seeds, a.episodes, limit)
     env, norm = evaluator.env, policy.normaliser

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 SCHEMA = 1
+CHECKPOINT = "checkpoint.safetensors"  # in a run's folder
 
 
 class CheckpointError(RuntimeError):

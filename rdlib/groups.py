@@ -1,10 +1,12 @@
 """A batch of agents that is too large for its device, as two halves trained one after the other.
 
 Agents never interact, so each one's result is what it would have been in one batch, to rounding. The
-halves are runs of their own in `group-1` and `group-2` below the run's folder, where they resume, and split
-again, by themselves. When both are finished their records move up and their checkpoints become the run's.
+halves are runs of their own in `.group-1` and `.group-2` below the run's folder, where they resume, and
+split again, by themselves. When both are finished their records move up and their checkpoints become the
+run's.
 """
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,20 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rdlib.checkpoint import load_checkpoint, save_checkpoint
+from rdlib.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
 from rdlib.plan import Plan
 from rdlib.policy import policy_note
 from rdlib.results import Record, fingerprint, load_records, save_record
 
 
 def folders(plan: Plan) -> list[Path]:
-    """Where the halves are."""
-    return [plan.out / name for name in ("group-1", "group-2")]
+    """Where the halves are: hidden, so that nobody's own run has such a name."""
+    return [plan.out / name for name in (".group-1", ".group-2")]
 
 
 def begun(plan: Plan) -> bool:
     """Whether the run in this folder has been split before."""
-    return any(folder.is_dir() for folder in folders(plan))
+    return len(plan.agents) > 1 and any(os.path.isdir(folder) for folder in folders(plan))
 
 
 def halves(plan: Plan) -> list[Plan]:
@@ -42,7 +44,7 @@ def join(plan: Plan) -> None:
     last: where it is, nothing else is missing. Raises CheckpointError, RecordError."""
     for record in load_records(*folders(plan)):
         save_record(record, plan.out)
-    parts = [load_checkpoint(folder / "checkpoint.safetensors") for folder in folders(plan)]
+    parts = [load_checkpoint(folder / CHECKPOINT) for folder in folders(plan)]
     names = [name for name in parts[0][0] if not name.startswith("sums/")]
     tensors = {name: stacked([found[name] for found, _ in parts]) for name in names}
     first, second = (note for _, note in parts)
@@ -55,7 +57,7 @@ def join(plan: Plan) -> None:
         "policy": policy_note(plan),
     }
     note |= {k: first[k] + second[k] for k in ("alive", "stopped_at", "evaluations")}
-    save_checkpoint(plan.out / "checkpoint.safetensors", tensors, note)
+    save_checkpoint(plan.out / CHECKPOINT, tensors, note)
 
 
 def stacked(parts: list[Tensor]) -> Tensor:

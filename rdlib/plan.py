@@ -223,9 +223,10 @@ def _load(name: str, asked: int, default: int) -> Dataset:
 
 def _environment(asked: TrainConfig, datasets: list[Dataset]) -> tuple[str, int | None]:
     """The environment that all of the batch is evaluated on, and its time limit."""
-    if asked.env:
-        return asked.env, None
     found = {(d.env_id, d.max_episode_steps) for d in datasets}
+    if asked.env:  # if it is the data's own, with the data's limit
+        limits = {limit for env_id, limit in found if env_id == asked.env}
+        return asked.env, limits.pop() if len(limits) == 1 else None
     if len(found) > 1:
         raise ConfigError(
             f"dataset = {asked.dataset!r} mixes environments ({sorted(map(str, found))}); "

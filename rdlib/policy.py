@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rdlib import algos, simulate
-from rdlib.checkpoint import CheckpointError, load_checkpoint
+from rdlib.checkpoint import CHECKPOINT, CheckpointError, load_checkpoint
 from rdlib.data.transitions import Normaliser
 from rdlib.engine import Algorithm
 from rdlib.plan import DTYPES, Plan
@@ -50,7 +50,7 @@ def describe(note: dict[str, Any]) -> str:
 
 def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
     """The agents of the run in folder `out`. Raises CheckpointError."""
-    path = Path(out) / "checkpoint.safetensors"
+    path = Path(out) / CHECKPOINT
     tensors, note = load_checkpoint(path, str(device))
     about, norm = note["policy"], {}
     simulate.warn_of_version(note["provenance"]["versions"]["mujoco"], f"the run in {out}")

@@ -27,12 +27,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rdlib import algos, compiled, graphs, groups, matmul, memory, watch
-from rdlib.checkpoint import CheckpointError, folder_lock, load_checkpoint, save_checkpoint
+from rdlib.checkpoint import (
+    CHECKPOINT,
+    CheckpointError,
+    folder_lock,
+    load_checkpoint,
+    save_checkpoint,
+)
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
 from rdlib.data.sequences import resident
 from rdlib.data.transitions import Normaliser, reward_units
-from rdlib.engine import Algorithm, Engine
+from rdlib.engine import Algorithm, ConfigError, Engine
 from rdlib.evaluate import Evaluator
 from rdlib.plan import DTYPES, Plan, TrainConfig, make_plan
 from rdlib.policy import describe, load_policy, policy_note
@@ -43,7 +49,7 @@ from rdlib.watch import Measured, Watch
 UPDATES_PER_CALL = 50
 GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
 DIAGNOSTIC_BATCH = 256  # states of each agent's data that diagnostics are taken on, the same always
-CHECKPOINT, CHECKPOINT_SECONDS = "checkpoint.safetensors", 60.0
+CHECKPOINT_SECONDS = 60.0
 
 
 class DeviceError(RuntimeError):
@@ -74,7 +80,14 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
         return _in_groups(plan, progress)
     try:
         return _together(plan, progress)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if any(sign in str(error) for sign in ("CUDA error", "CUDA driver")):
+            raise DeviceError(
+                f"{plan.device} failed ({_first_line(error)}); {plan.out} stands at update "
+                f"{_saved_step(plan)}, and the same command resumes from there"
+            ) from error
+        if not _out_of_memory(error):
+            raise
         step = _saved_step(plan)
         if step or len(plan.agents) == 1:
             raise DeviceError(
@@ -82,13 +95,6 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
                 f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} and "
                 "resumes where there is more"
             ) from error
-    except RuntimeError as error:
-        if "CUDA error" not in str(error) and "CUDA driver" not in str(error):
-            raise
-        raise DeviceError(
-            f"{plan.device} failed ({_first_line(error)}); {plan.out} stands at update "
-            f"{_saved_step(plan)}, and the same command resumes from there"
-        ) from error
     gc.collect()  # the trainer that did not fit, which the exception held until here
     if plan.device.type == "cuda":
         torch.cuda.empty_cache()
@@ -102,6 +108,12 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
 def _saved_step(plan: Plan) -> int:
     path = plan.out / CHECKPOINT
     return load_checkpoint(path)[1]["step"] if path.exists() else 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """On a CPU PyTorch says it in words only."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
 def _first_line(error: Exception) -> str:
@@ -129,6 +141,20 @@ def _refuse_another_run(plan: Plan, note: dict[str, Any]) -> None:
             f"{plan.out} holds another run ({what}); choose another out folder, or delete "
             "this one to start anew"
         )
+
+
+def _check_versions(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """One run is evaluated in one simulator. Of other differences between the two processes it is said that
+    the record, which has room for one, will name the second."""
+    before, after = ({"commit": p["commit"], **p["versions"]} for p in (begun, now))
+    if before["mujoco"] != after["mujoco"]:
+        raise CheckpointError(
+            f"{plan.out} was begun with MuJoCo {before['mujoco']} and this is {after['mujoco']}, whose "
+            f"dynamics may differ; to go on, install mujoco=={before['mujoco']}"
+        )
+    changed = [f"{k} {v}" for k, v in before.items() if v != after.get(k)]
+    if changed:
+        tqdm.write(f"{plan.out} was begun with {', '.join(changed)}; its record names what it ends with")
 
 
 def _together(plan: Plan, progress: bool | None) -> Run:
@@ -187,7 +213,7 @@ class Trainer:
         self.weights: dict[str, int] = {}
         self.seconds = 0.0
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
-        self.matmul = ""
+        self.matmul, self.device = "", device_name(device)
         self.provenance = provenance()
 
     @property
@@ -205,8 +231,10 @@ class Trainer:
         if self.checkpoint.exists():
             note = self._load()
             if not self._due() and (self.step >= self.plan.steps or not self.alive.any()):
-                self.provenance = note["provenance"]  # of the process that trained
+                # Of the process that trained; older checkpoints do not say the device.
+                self.provenance, self.device = note["provenance"], note.get("device", self.device)
                 return self._finished()
+            self._check_going_on(note)
         else:
             self.matmul = matmul.ask(self.plan.asked.precision, self.plan.device)
             self._refuse_foreign_folder()
@@ -332,6 +360,7 @@ class Trainer:
             "started": self.started,
             "matmul": self.matmul,
             "compiled": self.compiled,
+            "device": self.device,
             "provenance": self.provenance,
             "policy": policy_note(self.plan),
         }
@@ -375,6 +404,15 @@ class Trainer:
             self.engine.capture = compiled.Programs()
         return note
 
+    def _check_going_on(self, note: dict[str, Any]) -> None:
+        """Whether this process can go on as the run began."""
+        _check_versions(self.plan, note["provenance"], self.provenance)
+        if self.compiled:
+            try:
+                compiled.check(self.plan.device)
+            except ConfigError as error:
+                raise CheckpointError(f"{self.plan.out} was begun with compile: {error}") from error
+
     def _refuse_foreign_folder(self) -> None:
         """Records without their checkpoint: of a run that we could not tell from this one."""
         found = next(self.plan.out.glob("record-*.json"), None)
@@ -403,7 +441,7 @@ class Trainer:
                 last_k=plan.asked.last_k,
                 reference=self._reference(),
                 evaluations=self.evaluations[i],
-                device=device_name(plan.device) + (", compiled" if self.compiled else ""),
+                device=self.device + (", compiled" if self.compiled else ""),
                 matmul=self.matmul,
                 started=self.started,
                 seconds=round(self.seconds, 2),

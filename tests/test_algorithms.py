@@ -377,6 +377,7 @@ def test_no_plug_in_means_none():
 def test_names_are_found_and_unknown_ones_list_the_near():
     for name in NAMES:
         assert algos.find(name).name == name
+    assert algos.find("td3n_rd_ln") == algos.find("td3n_ln_rd")  # one algorithm, one name
     for bad, near in (
         ("td3n_rdd", "td3n_rd"), ("td3m", "td3n"), ("sac_n", "sacn"), ("td3n_rd_dr3", "td3n_rd"),
         ("td3n_rd_rd", "td3n_rd"), ("", "bc"), ("TD3N", "bc"), (None, "bc"), (3, "bc"),

@@ -171,11 +171,16 @@ def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, mo
         patch.setattr(train.Trainer, "_updates", die)
         with pytest.raises(Killed):
             train(asked(data, tmp_path / "died", algo="td3bc", compile=True))
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        with pytest.raises(CheckpointError, match=r"died was begun with compile: .*needs a C\+\+ compiler"):
+            train(asked(data, tmp_path / "died", algo="td3bc"))
     resumed = train(asked(data, tmp_path / "died", algo="td3bc"))  # goes on as it began
     assert [r.evaluations for r in resumed.records] == [r.evaluations for r in whole.records]
     assert resumed.records[0].device == whole.records[0].device
     for ours, theirs in zip(resumed.algorithm.parameters(), whole.algorithm.parameters()):
         assert torch.equal(ours, theirs)
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        assert train(asked(data, tmp_path / "whole", algo="td3bc")).records == whole.records
     with pytest.raises(CheckpointError, match="was begun without compile.*leave compile out"):
         train(asked(data, tmp_path / "plain", algo="td3bc", compile=True))
 

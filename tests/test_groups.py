@@ -140,10 +140,10 @@ def test_groups_that_die_while_their_folders_are_removed_are_not_trained_again(
     with monkeypatch.context() as patch:
         patch.setattr(train_module.groups, "clean", lambda plan: None)
         train(asked(data, out, **MANY))
-    (out / "group-1" / "checkpoint.safetensors").unlink()
+    (out / ".group-1" / "checkpoint.safetensors").unlink()
     seen.clear()
     assert_same(train(asked(data, out, **MANY)), together)
-    assert not seen and not (out / "group-1").exists() and not (out / "group-2").exists()
+    assert not seen and not (out / ".group-1").exists() and not (out / ".group-2").exists()
 
 
 def test_another_run_into_a_folder_of_groups_is_refused(data, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_another_run_into_a_folder_of_groups_is_refused(data, tmp_path, monkeypa
         patch.setattr(Trainer, "_evaluate", lambda self: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             train(asked(data, tmp_path, **MANY))
-    (tmp_path / "group-1").mkdir()
+    (tmp_path / ".group-1").mkdir()
     with pytest.raises(CheckpointError, match="holds another run"):
         train(asked(data, tmp_path, **{**MANY, "seeds": (0, 1, 2, 3)}))
 
@@ -209,3 +209,25 @@ def test_other_errors_stay_what_they_are(data, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module.Engine, "run", run)
     with pytest.raises(RuntimeError, match="^shapes do not match$"):
         train(asked(data, tmp_path, **MANY))
+
+
+def test_a_run_inside_another_s_folder_is_no_group_of_it(data, tmp_path, monkeypatch):
+    together = train(asked(data, tmp_path, **MANY))
+    inner = train(asked(data, tmp_path / "group-1", **{**MANY, "seeds": (7,)}))
+    seen = memory_for(monkeypatch, 99)
+    assert_same(train(asked(data, tmp_path, **MANY)), together)
+    assert not seen and load_records(tmp_path / "group-1") == inner.records
+
+
+def test_one_agent_is_never_split(data, tmp_path):
+    (tmp_path / ".group-1").mkdir(parents=True)
+    assert len(train(asked(data, tmp_path, **{**MANY, "seeds": (0,)})).records) == 1
+
+
+def test_a_cpu_without_memory_says_so_as_a_gpu_does(data, tmp_path, monkeypatch):
+    def run(self, step, count):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to …")
+
+    monkeypatch.setattr(train_module.Engine, "run", run)
+    with pytest.raises(DeviceError, match="1 agent.*do not fit.*memory of cpu.*can't allocate"):
+        train(asked(data, tmp_path, **{**MANY, "seeds": (0,)}))

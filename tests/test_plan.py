@@ -213,6 +213,12 @@ def test_the_environment_that_the_data_names(data):
     assert plan(data, dataset=f"{data}/hopper_medium-v2.hdf5").env_id == "Hopper-v5"
 
 
+def test_an_environment_given_by_name_has_the_data_s_time_limit_if_it_is_the_data_s(data):
+    same = plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="Hopper-v4")
+    assert (same.env_id, same.max_episode_steps) == ("Hopper-v4", 1000)
+    assert plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="Hopper-v5").max_episode_steps is None
+
+
 # ---- scale and device
 
 

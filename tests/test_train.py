@@ -130,6 +130,36 @@ def test_another_mujoco_is_warned_of(data, tmp_path, monkeypatch):
         load_policy(tmp_path)
 
 
+def test_a_run_goes_on_in_the_simulator_that_it_began_with(data, tmp_path, monkeypatch, eager_checkpoints):
+    config = asked(data[0], tmp_path)
+    with monkeypatch.context() as patch:
+        fail_at(patch, "_save", 3, die)
+        with pytest.raises(Killed):
+            train(config)
+    now = train_module.provenance()
+
+    def elsewhere(commit: str, **versions: str) -> dict:
+        return {"commit": commit, "versions": {**now["versions"], **versions}}
+
+    monkeypatch.setattr(train_module, "provenance", lambda: elsewhere("ab", mujoco="3.5.0"))
+    with pytest.raises(CheckpointError, match=r"begun with MuJoCo .* this is 3\.5\.0.* install mujoco=="):
+        train(config)
+    said = []
+    monkeypatch.setattr(train_module.tqdm, "write", said.append)
+    monkeypatch.setattr(train_module, "provenance", lambda: elsewhere("ab", torch="9.9"))
+    [record] = train(config).records
+    assert record.commit == "ab" and "was begun with commit" in said[0] and "torch" in said[0]
+
+
+def test_records_written_again_name_the_device_that_trained(data, tmp_path, monkeypatch):
+    config = asked(data[0], tmp_path)
+    [first] = train(config).records
+    (tmp_path / first.file_name).unlink()
+    monkeypatch.setattr(train_module, "device_name", lambda device: "another")
+    [again] = train(config).records
+    assert again.device == first.device != "another"
+
+
 def test_the_package_s_own_door_stays_a_door(data, tmp_path):
     """`rdlib.train` is a function and the name of a module."""
     for i in range(2):

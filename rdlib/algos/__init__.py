@@ -125,6 +125,7 @@ def find(name: str) -> Recipe:
         raise ConfigError(f"algo: no algorithm {name!r}; near: {', '.join(near)}")
     if suffixes and not entry.critic:
         raise ConfigError(f"algo: {name!r}: {base} has no critic for {', '.join(suffixes)} to act on")
+    name = "_".join([base, *(["ln"] if "ln" in suffixes else []), *plugins])  # td3n_rd_ln: td3n_ln_rd
     return Recipe(name, entry, plugins[0] if plugins else None, "ln" in suffixes)
 
 
