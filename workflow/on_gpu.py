@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,12 @@ class Runner:
     tiny: bool
     ends: float  # on the clock of time.monotonic
     trainings: Sequence[str]
-    said: list[str] = field(default_factory=list)
 
     def say(self, line: str) -> None:
-        """Print, and keep for summary.txt."""
+        """Print, and add to summary.txt, in which an earlier call's lines stay."""
         print(line, flush=True)
-        self.said.append(line)
-        (self.out / "summary.txt").write_text("\n".join(self.said) + "\n")
+        with open(self.out / "summary.txt", "a") as summary:
+            print(line, file=summary)
 
     def left(self, minutes: float) -> float:
         """Seconds of a step that may take so many minutes."""
