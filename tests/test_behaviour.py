@@ -221,9 +221,9 @@ def test_medium_replay_has_a_part_of_every_snapshot():
     assert behaviour.default_size("hopper", "medium-replay") == ABOUT["medium"]["step"]
 
 
-@pytest.mark.parametrize("quality", behaviour.LOCOMOTION)
-def test_one_transition(quality):
-    assert len(load(f"hopper-{quality}", size=1)) == 1
+@pytest.mark.parametrize("name", [*(f"hopper-{q}" for q in behaviour.LOCOMOTION), "pen-cloned"])
+def test_one_transition(name):
+    assert len(load(name, size=1)) == 1
 
 
 def test_a_dataset_does_not_hang_on_what_ran_before():

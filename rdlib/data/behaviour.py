@@ -161,7 +161,7 @@ def roll_out(
 def cut(episodes: Iterable[minari.Episode], size: int) -> Iterator[minari.Episode]:
     """The first episodes, `size` transitions in all: the last one ends where that is reached."""
     left = size
-    for whole in episodes:
+    for whole in episodes if size else ():
         length = len(whole.rewards)
         if length > left:
             whole = minari.Episode(
