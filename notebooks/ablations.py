@@ -386,8 +386,8 @@ display(tables.scrolled(pd.DataFrame(rows)))
 # runs have hardly begun. Of that size the book has beside them one whole pair, [TD3+BC's](table1.ipynb).
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size, a row for each dataset: score, mean value of the data's actions, and cosine of the features of data action and policy action over the first updates, without and with RD, and with DR3 on HalfCheetah"}}
-frame = plots.evaluations(load_records(results / "paper-start"))
-names = sorted(frame.dataset.unique())
+started = load_records(results / "paper-start", results / "paper-fifth")
+names = sorted({r.dataset for r in started})
 colours = dict(zip(("td3n", "td3n_rd", "td3n_dr3"), plots.PALETTE))
 columns = {
     "score": "normalised score", "q_data": "mean Q(s, a)",
@@ -395,9 +395,10 @@ columns = {
 }  # fmt: skip
 figure, axes = plots.plt.subplots(len(names), 3, figsize=(9, 2.8 * len(names)), squeeze=False)
 for row, name in zip(axes, names):
-    for algo, part in frame[frame.dataset == name].groupby("algo"):
+    for run in (r for r in started if r.dataset == name):
+        part, style = plots.evaluations([run]), "-" if "compiled" in run.device else "--"
         for ax, (column, label) in zip(row, columns.items()):
-            ax.plot(part.step / 1000, part[column], color=colours[algo], label=tables.title(algo))
+            ax.plot(part.step / 1000, part[column], style, color=colours[run.algo], label=tables.title(run.algo))
             ax.set(xlabel="thousand updates", ylabel=label)
     row[0].set_title(name)
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

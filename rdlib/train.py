@@ -81,20 +81,21 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
     try:
         return _together(plan, progress)
     except (RuntimeError, MemoryError) as error:
-        if any(sign in str(error) for sign in ("CUDA error", "CUDA driver")):
+        if _out_of_memory(error):
+            step = _saved_step(plan)
+            if step or len(plan.agents) == 1:
+                raise DeviceError(
+                    f"{len(plan.agents)} agent(s) of {plan.asked.algo} do not fit into what is free of the "
+                    f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} and "
+                    "resumes where there is more"
+                ) from error
+        elif "CUDA error" in str(error) or "CUDA driver" in str(error):
             raise DeviceError(
                 f"{plan.device} failed ({_first_line(error)}); {plan.out} stands at update "
                 f"{_saved_step(plan)}, and the same command resumes from there"
             ) from error
-        if not _out_of_memory(error):
+        else:
             raise
-        step = _saved_step(plan)
-        if step or len(plan.agents) == 1:
-            raise DeviceError(
-                f"{len(plan.agents)} agent(s) of {plan.asked.algo} do not fit into what is free of the "
-                f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} and "
-                "resumes where there is more"
-            ) from error
     gc.collect()  # the trainer that did not fit, which the exception held until here
     if plan.device.type == "cuda":
         torch.cuda.empty_cache()
