@@ -86,8 +86,8 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
             if step or len(plan.agents) == 1:
                 raise DeviceError(
                     f"{len(plan.agents)} agent(s) of {plan.asked.algo} do not fit into what is free of the "
-                    f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} and "
-                    "resumes where there is more"
+                    f"memory of {plan.device} ({_first_line(error)}); {plan.out} stands at update {step} "
+                    "and resumes where there is more"
                 ) from error
         elif "CUDA error" in str(error) or "CUDA driver" in str(error):
             raise DeviceError(
