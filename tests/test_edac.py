@@ -130,7 +130,8 @@ def test_twenty_updates_equal_separate_networks_of_nn_linear(more):
 
 def test_without_diversity_it_is_sac_n_bit_for_bit():
     config = {"n_critics": 4, "target": "min"}
-    ours, theirs = agents("edac", config={**config, "eta": 0.0}), agents("sacn", config=config)
+    as_sacn = {**config, "eta": 0.0, "rewards": "raw"}
+    ours, theirs = agents("edac", config=as_sacn), agents("sacn", config=config)
     for made in (ours, theirs):
         made.engine.run(0, 10)
     mine, other = ours.algorithm.tensors(), theirs.algorithm.tensors()
