@@ -444,8 +444,10 @@ def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
             return f"{value:.{digits}f}"
         return str(value).replace("|", r"\|")
 
+    # `to_html` has its `na_rep` for NaN only, not for None nor for what is missing among integers.
+    known = table.astype(object).where(table.notna(), np.nan)
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole
-        html = table.to_html(
+        html = known.to_html(
             index=False, na_rep="", float_format=f"{{:.{digits}f}}".format, border=0
         )
     style = "overflow: auto; max-height: 30em; white-space: nowrap"

@@ -431,4 +431,7 @@ def test_a_page_without_html_has_the_same_tables():
     assert tables.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
         "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "|  |  |",
     ]  # fmt: skip
+    frame["seeds"] = pd.array([3, None], dtype="Int64")
+    shown = tables.scrolled(frame)._repr_html_()
+    assert "NA" not in shown and "None" not in shown and "<td>3</td>" in shown and "<td>1.2</td>" in shown
     assert "`t.csv`" in tables.downloads("t", {"csv": "a\n"})._repr_markdown_()
