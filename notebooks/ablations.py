@@ -413,8 +413,8 @@ plots.plt.close("all")
 # On `hopper-medium` the base earns next to nothing in a fifth of the paper's updates. Its values climb to twice the largest discounted
 # return in the data, sink, and climb again. With RD they climb later and less, but beyond that return too; the score
 # reaches 30, breaks down, and comes back while values sink. So at this size and weight RD bounds the overestimation here without
-# preventing it. Dashed and solid lines are of one configuration and seed and differ in rounding only: with RD the short run had 36 after
-# 30,000 updates, where the long one had 8.
+# preventing it. Dashed and solid lines are of one configuration and seed; the solid ones are compiled, which rounds otherwise, and training
+# amplifies that: with RD the short run had 36 after 30,000 updates, where the long one had 8.
 #
 # It does to the features what it is for, and they are turned apart, not only shortened: with RD the cosine of data and policy falls,
 # without it stays at 1. DR3, of the

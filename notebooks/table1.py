@@ -190,7 +190,7 @@ for dataset in datasets:
 # %% [markdown]
 # RD makes the product of features between the data's action and the policy's less than a thousandth of what it is without, and it
 # does so by shrinking them: their norm is a fiftieth, and their cosine 0.999 with RD too, so data and policy are hardly told apart
-# here, the two being almost the same action. The features' rank is higher. It changes little else. Values settle at the
+# here, where the two actions lie near each other. The features' rank is higher. It changes little else. Values settle at the
 # same height without it, and the policy stays as near to the data: TD3+BC's own term keeps it where the critic has
 # data, so there is nothing to rescue. The base's curve is a few points higher in its second half, which one seed cannot tell
 # from luck; in the paper the pair differs by less than a point. Both end below the data's own score, as they do at quick scale.

@@ -295,6 +295,21 @@ def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
     assert "MINARI_DATASETS_PATH" not in os.environ
 
 
+def test_a_download_leaves_another_s_unfinished_one_alone(tmp_path, monkeypatch):
+    import minari as farama
+
+    other = tmp_path / ".staging" / "other" / "mirror" / "b-v0" / "data" / "metadata.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+
+    def bring(name: str, **options: Any) -> None:
+        write(Path(os.environ["MINARI_DATASETS_PATH"]), episodes([5]), name)
+
+    monkeypatch.setattr(farama, "download_dataset", bring)
+    assert len(read_minari("mirror/a-v0", tmp_path)) == 5
+    assert other.exists() and not (tmp_path / "mirror" / "b-v0").exists()
+
+
 # ---- Minari's own download, from a server on loopback that speaks the Hugging Face hub's protocol
 
 FETCH = """

@@ -256,7 +256,7 @@ def test_help_of_the_module():
         assert name in shown
 
 
-def test_a_run_killed_between_its_files_goes_on_to_the_same_end(run, tmp_path, monkeypatch):
+def test_a_run_killed_between_its_files_goes_on_from_its_checkpoint(run, tmp_path, monkeypatch):
     out, recipe = tmp_path / "run", dataclasses.replace(TINY, snapshot_every=8)
     whole = tmp_path / "whole"
     train_online(recipe, whole)  # saved at 80, 160, 240 and 320 steps
