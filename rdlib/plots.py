@@ -104,7 +104,7 @@ def learning_curves(
             if len(whole) < len(records):  # no mean can be drawn with a curve that breaks off
                 label += f" ({len(whole)} of {len(records)} seeds, the others diverged)"
         else:
-            units = np.array([episode_scores(records[0], i) for i in range(len(steps))])
+            units = np.array([records[0].episode_scores(i) for i in range(len(steps))])
         resampled = units[:, rng.integers(0, units.shape[1], (1000, units.shape[1]))].mean(-1)
         low, high = np.percentile(resampled, [50 - interval / 2, 50 + interval / 2], axis=1)
         axes.plot(steps, units.mean(1), label=label, color=colour, lw=2)
@@ -115,15 +115,6 @@ def learning_curves(
     axes.set(xlabel="gradient updates", ylabel=unit)
     axes.legend()
     return figure
-
-
-def episode_scores(record: Record, index: int) -> np.ndarray:
-    """Score of every episode of one evaluation: (episodes,)."""
-    returns = np.array(record.evaluations[index]["returns"])
-    if record.reference is None:
-        return returns
-    low, high = record.reference
-    return 100 * (returns - low) / (high - low)
 
 
 def dataset_score(dataset: Dataset) -> float:

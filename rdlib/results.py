@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -76,11 +76,18 @@ class Record:
 
     def scores(self) -> np.ndarray:
         """Mean normalised score (raw return where D4RL gives no reference) per evaluation: (n,)."""
-        returns = np.array([np.mean(e["returns"]) for e in self.evaluations])
+        return self._normalised([np.mean(e["returns"]) for e in self.evaluations])
+
+    def episode_scores(self, index: int) -> np.ndarray:
+        """Score of every episode of one evaluation: (episodes,)."""
+        return self._normalised(self.evaluations[index]["returns"])
+
+    def _normalised(self, returns: Sequence[float]) -> np.ndarray:
+        """By the reference that was recorded, not by today's."""
         if self.reference is None:
-            return returns
+            return np.array(returns)
         low, high = self.reference
-        return 100 * (returns - low) / (high - low)
+        return 100 * (np.array(returns) - low) / (high - low)
 
     def last_score(self) -> float:
         """Mean over the last `last_k` evaluations; NaN for a diverged run."""

@@ -328,18 +328,18 @@ class Trainer:
 
     def _score_now(self) -> str:
         """Of the last evaluation that is over."""
-        scores = [
+        returns = [
             float(np.mean(e[-1]["returns"]))
             for e, alive in zip(self.evaluations, self.alive, strict=True)
             if alive and e
         ]
-        if not scores:
+        if not returns:
             return ""
-        reference = self._reference()
-        if reference is None:
-            return f"return {np.mean(scores):.1f}"
-        low, high = reference
-        return f"score {100 * (np.mean(scores) - low) / (high - low):.1f}"
+        try:
+            score = catalog.normalised_score(self.plan.env_id, np.mean(returns))
+        except DataError:
+            return f"return {np.mean(returns):.1f}"
+        return f"score {score:.1f}"
 
     def _reference(self) -> list[float] | None:
         try:

@@ -71,8 +71,8 @@ def test_evaluations_is_one_row_each():
 
 
 def test_scores():
-    np.testing.assert_allclose(plots.episode_scores(record(2), 1), [score(12 + e) for e in range(4)])
-    np.testing.assert_array_equal(plots.episode_scores(record(2, reference=None), 1), [12, 13, 14, 15])
+    np.testing.assert_allclose(record(2).episode_scores(1), [score(12 + e) for e in range(4)])
+    np.testing.assert_array_equal(record(2, reference=None).episode_scores(1), [12, 13, 14, 15])
     door = load("door-human")
     assert plots.dataset_score(door) == pytest.approx(29.26, abs=0.01)
     plain = dataset()  # of no known environment
