@@ -21,7 +21,8 @@ import numpy as np
 
 from rdlib.checkpoint import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
+ADDED = {2: ("dtype", "max_episode_steps", "earlier")}  # by which schema; None in records from before
 PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
 
 
@@ -32,7 +33,9 @@ class RecordError(ValueError):
 @dataclass(frozen=True)
 class Record:
     """One agent's run. `evaluations` holds, per evaluation, the step, the raw returns and lengths of its
-    episodes, and the diagnostics and training metrics of that moment (None where not finite)."""
+    episodes, and the diagnostics and training metrics of that moment (None where not finite). `versions`,
+    `device` and `commit` are of the process that ended it; `earlier` holds those of each before it that
+    differed, with the update `until` which it trained."""
 
     algo: str
     dataset: str
@@ -40,6 +43,7 @@ class Record:
     dataset_digest: str
     dataset_size: int  # transitions
     env_id: str
+    max_episode_steps: int | None  # of the environment it was evaluated in; None: not recorded
     seed: int
     scale: str
     steps: int  # gradient updates asked for
@@ -51,6 +55,7 @@ class Record:
     last_k: int  # evaluations that the last-iterate score averages, fixed in advance
     reference: list[float] | None  # D4RL's (min, max) return, None where there is none
     evaluations: list[dict[str, Any]]
+    dtype: str | None  # of the networks; None: not recorded
     versions: dict[str, str]
     device: str
     matmul: str  # which float32 matrix product ran
@@ -58,6 +63,7 @@ class Record:
     started: str  # ISO 8601, UTC
     seconds: float  # wall time of the whole batch, resumed parts added up
     agents: int  # trained together
+    earlier: list[dict[str, Any]] | None  # where it was trained before, if elsewhere; None: not recorded
     schema: int = SCHEMA
 
     @property
@@ -157,8 +163,11 @@ def load_record(path: Path) -> Record:
         raise RecordError(f"{path}: not a readable record: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: holds a {type(content).__name__}, expected one record")
-    if content.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: schema {content.get('schema')!r}, this version reads {SCHEMA}")
+    schema = content.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise RecordError(f"{path}: schema {schema!r}, this version reads 1 to {SCHEMA}")
+    since = [name for when, names in ADDED.items() if when > schema for name in names]
+    content = {**dict.fromkeys(since), **content, "schema": SCHEMA}
     expected = {f.name: f.type for f in dataclasses.fields(Record)}
     for name in expected.keys() - content.keys():
         raise RecordError(f"{path}: field {name!r} is missing")

@@ -145,8 +145,7 @@ def _refuse_another_run(plan: Plan, note: dict[str, Any]) -> None:
 
 
 def _check_versions(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    """One run is evaluated in one simulator. Of other differences between the two processes it is said that
-    the record, which has room for one, will name the second."""
+    """One run is evaluated in one simulator. Other differences between the two processes are said."""
     before, after = ({"commit": p["commit"], **p["versions"]} for p in (begun, now))
     if before["mujoco"] != after["mujoco"]:
         raise CheckpointError(
@@ -155,7 +154,7 @@ def _check_versions(plan: Plan, begun: dict[str, Any], now: dict[str, Any]) -> N
         )
     changed = [f"{k} {v}" for k, v in before.items() if v != after.get(k)]
     if changed:
-        tqdm.write(f"{plan.out} was begun with {', '.join(changed)}; its record names what it ends with")
+        tqdm.write(f"{plan.out} was begun with {', '.join(changed)}; its record will name both")
 
 
 def _together(plan: Plan, progress: bool | None) -> Run:
@@ -216,6 +215,7 @@ class Trainer:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         self.matmul, self.device = "", device_name(device)
         self.provenance = provenance()
+        self.earlier: list[dict[str, Any]] = []
 
     @property
     def checkpoint(self) -> Path:
@@ -235,7 +235,7 @@ class Trainer:
                 # Of the process that trained; older checkpoints do not say the device.
                 self.provenance, self.device = note["provenance"], note.get("device", self.device)
                 return self._finished()
-            self._check_going_on(note)
+            self._go_on(note)
         else:
             self.matmul = matmul.ask(self.plan.asked.precision, self.plan.device)
             self._refuse_foreign_folder()
@@ -363,6 +363,7 @@ class Trainer:
             "compiled": self.compiled,
             "device": self.device,
             "provenance": self.provenance,
+            "earlier": self.earlier,
             "policy": policy_note(self.plan),
         }
 
@@ -385,7 +386,7 @@ class Trainer:
         self.step, self.seconds = note["step"], note["seconds"]
         self.alive, self.stopped_at = np.array(note["alive"]), np.array(note["stopped_at"])
         self.evaluations, self.weights = note["evaluations"], note["weights"]
-        self.started = note["started"]
+        self.started, self.earlier = note["started"], note.get("earlier", [])
         self.sums = {k.removeprefix("sums/"): v for k, v in tensors.items() if k.startswith("sums/")}
         # Another matrix product would round differently: keep the one that the run began with.
         self.matmul, asked = note["matmul"], self.plan.asked.precision
@@ -405,9 +406,12 @@ class Trainer:
             self.engine.capture = compiled.Programs()
         return note
 
-    def _check_going_on(self, note: dict[str, Any]) -> None:
-        """Whether this process can go on as the run began."""
+    def _go_on(self, note: dict[str, Any]) -> None:
+        """Note where the run was before. Raises CheckpointError if it cannot go on here as it began."""
         _check_versions(self.plan, note["provenance"], self.provenance)
+        before = {"device": note.get("device", "not recorded"), **note["provenance"]}
+        if self.step and before != {"device": self.device, **self.provenance}:
+            self.earlier.append({"until": self.step, **before})
         if self.compiled:
             try:
                 compiled.check(self.plan.device)
@@ -431,6 +435,7 @@ class Trainer:
                 dataset_digest=agent.dataset.digest,
                 dataset_size=len(agent.dataset),
                 env_id=plan.env_id,
+                max_episode_steps=self.watch.evaluator.env.max_episode_steps,
                 seed=agent.seed,
                 scale=plan.scale,
                 steps=plan.steps,
@@ -442,11 +447,13 @@ class Trainer:
                 last_k=plan.asked.last_k,
                 reference=self._reference(),
                 evaluations=self.evaluations[i],
+                dtype=plan.asked.dtype,
                 device=self.device + (", compiled" if self.compiled else ""),
                 matmul=self.matmul,
                 started=self.started,
                 seconds=round(self.seconds, 2),
                 agents=len(plan.agents),
+                earlier=self.earlier,
                 **self.provenance,
             )
 

@@ -39,6 +39,7 @@ def record(seed=0, steps=(0, 10, 20), critic=True, reference=REFERENCE, episodes
         "config": {}, "plugin": None, "config_hash": "0", "status": "finished", "stopped_at": 20,
         "last_k": 2, "reference": reference, "evaluations": evaluations, "versions": {},
         "device": "cpu", "matmul": "default", "commit": None, "started": "", "seconds": 1.0, "agents": 1,
+        "dtype": "float32", "max_episode_steps": 1000, "earlier": [],
     }  # fmt: skip
     return Record(**{**values, **more})
 

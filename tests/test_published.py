@@ -20,9 +20,10 @@ def test_every_algorithm_is_published():
 def test_published_records_are_of_committed_code_and_known_settings(folder):
     said = (RESULTS / "README.md").read_text()
     for record in load_records(RESULTS / folder):
-        assert record.commit, record.file_name
-        if record.commit.endswith("+"):
-            assert f"`{record.commit[:7]}+`" in said, record.file_name
+        for commit in (record.commit, *(p["commit"] for p in record.earlier or [])):
+            assert commit, record.file_name
+            if commit.endswith("+"):
+                assert f"`{commit[:7]}+`" in said, record.file_name
         recipe = algos.find(record.algo)
         assert recipe.config(record.config)
         assert (record.plugin is None) == (recipe.plugin is None)

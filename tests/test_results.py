@@ -32,14 +32,15 @@ def evaluation(step: int, *returns: float) -> dict[str, Any]:
 
 RECORD = Record(
     algo="td3n_rd", dataset="made-up", dataset_source="hdf5", dataset_digest="ab", dataset_size=200,
-    env_id="Hopper-v5", seed=3, scale="quick", steps=400, config={"beta": 1.0}, plugin={"weight": 0.1},
+    env_id="Hopper-v5", max_episode_steps=1000, seed=3, scale="quick", steps=400,
+    config={"beta": 1.0}, plugin={"weight": 0.1},
     config_hash="cd", status="finished", stopped_at=400, last_k=2, reference=[-20.0, 180.0],
     evaluations=[
         evaluation(0, 0.0, 0.0), evaluation(100, 400.0, 600.0), evaluation(200, 10.0, 30.0),
         evaluation(400, 50.0, 70.0),
     ],
-    versions={"torch": "2"}, device="cpu", matmul="default", commit=None,
-    started="2026-01-01T00:00:00+00:00", seconds=1.5, agents=2,
+    dtype="float32", versions={"torch": "2"}, device="cpu", matmul="default", commit=None,
+    started="2026-01-01T00:00:00+00:00", seconds=1.5, agents=2, earlier=[],
 )  # fmt: skip
 
 
@@ -49,6 +50,19 @@ def test_round_trip_and_nothing_else_in_the_folder(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [RECORD.file_name]
     bare = dataclasses.replace(RECORD, plugin=None, reference=None, commit="ab+", seconds=2)
     assert load_record(save_record(bare, tmp_path)) == bare
+
+
+def test_a_record_of_the_first_schema_is_read_and_says_what_it_does_not_hold(tmp_path):
+    path = save_record(RECORD, tmp_path)
+    old = json.loads(path.read_text()) | {"schema": 1}
+    for name in ("dtype", "max_episode_steps", "earlier"):
+        del old[name]
+    path.write_text(json.dumps(old))
+    unknown = {"dtype": None, "max_episode_steps": None, "earlier": None}
+    assert load_record(path) == dataclasses.replace(RECORD, **unknown)
+    path.write_text(json.dumps(old | {"schema": 2}))
+    with pytest.raises(RecordError, match="is missing"):
+        load_record(path)
 
 
 def test_scores_are_d4rls_and_the_last_k_were_fixed_in_advance():
@@ -142,8 +156,9 @@ def test_an_ill_typed_field_is_named(tmp_path, field):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"surprise": 1}, "surprise"), ({"schema": SCHEMA + 1}, "schema 2, this version reads 1"),
-        ({"schema": "1"}, "schema"), ({"status": "running"}, "status 'running'"),
+        ({"surprise": 1}, "surprise"), ({"schema": SCHEMA + 1}, "schema 3, this version reads 1 to 2"),
+        ({"schema": "1"}, "schema"), ({"schema": 0}, "schema 0"), ({"schema": True}, "schema True"),
+        ({"status": "running"}, "status 'running'"),
         ({"evaluations": []}, "evaluations"), ({"evaluations": [3]}, "evaluations"),
         ({"evaluations": [{"returns": [1.0]}]}, "evaluations"),
         ({"evaluations": [evaluation(0)]}, "evaluations"),

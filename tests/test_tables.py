@@ -177,6 +177,8 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
         ({"steps": 100, "stopped_at": 100}, r"different lengths \(updates\): 100; 400"),
         ({"last_k": 2}, "different evaluations"),
         ({"versions": {"mujoco": "3.5.0"}}, "different MuJoCo versions: 3.4.0; 3.5.0"),
+        ({"dtype": "float64"}, "different dtypes: float32; float64"),
+        ({"max_episode_steps": 500}, "different time limits: 1000; 500"),
         ({"seed": 1}, "seed 1 is there 2 times"),
         ({"evaluations": [test_results.evaluation(200, 1.0), test_results.evaluation(400, 1.0, 2.0)]},
          "different numbers of episodes"),
@@ -217,6 +219,12 @@ def test_a_row_is_of_one_dataset():
         TableError, match=r"Table 1, hopper-medium: .*td3n on hopper-medium \(bundled"
     ):
         tables.join(1, PAPER, ours)
+
+
+def test_records_from_before_a_field_was_recorded_join_those_with_it():
+    old = record(seed=0, dtype=None, max_episode_steps=None, earlier=None)
+    [cell] = tables.collect([old, record(seed=1, earlier=[{"commit": "ab"}])]).values()
+    assert cell.seeds == (0, 1)
 
 
 def test_older_records_are_refused_by_name(tmp_path):

@@ -20,7 +20,7 @@ from synthetic import asked, snapshot, write_hdf5
 import rdlib
 from rdlib import matmul
 from rdlib import train as train_module
-from rdlib.checkpoint import CheckpointError, load_checkpoint
+from rdlib.checkpoint import CHECKPOINT, CheckpointError, load_checkpoint
 from rdlib.data import catalog
 from rdlib.engine import ConfigError
 from rdlib.evaluate import Evaluator
@@ -136,7 +136,7 @@ def test_a_run_goes_on_in_the_simulator_that_it_began_with(data, tmp_path, monke
         fail_at(patch, "_save", 3, die)
         with pytest.raises(Killed):
             train(config)
-    now = train_module.provenance()
+    now, stood_at = train_module.provenance(), load_checkpoint(tmp_path / CHECKPOINT)[1]["step"]
 
     def elsewhere(commit: str, **versions: str) -> dict:
         return {"commit": commit, "versions": {**now["versions"], **versions}}
@@ -149,6 +149,9 @@ def test_a_run_goes_on_in_the_simulator_that_it_began_with(data, tmp_path, monke
     monkeypatch.setattr(train_module, "provenance", lambda: elsewhere("ab", torch="9.9"))
     [record] = train(config).records
     assert record.commit == "ab" and "was begun with commit" in said[0] and "torch" in said[0]
+    [before] = record.earlier
+    assert before["commit"] == now["commit"] and before["versions"] == now["versions"]
+    assert before["until"] == stood_at > 0 and before["device"] == record.device
 
 
 def test_records_written_again_name_the_device_that_trained(data, tmp_path, monkeypatch):

@@ -149,9 +149,15 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
             joined(f"{r.stopped_at:,}" for r in group), score(group),
             score(group, best=True), joined(r.device for r in group),
             f"{wall / 60:.0f} min" if wall >= 60 else f"{wall:.0f} s",
-            joined(r.started[:10] for r in group), joined((r.commit or "not known")[:7] for r in group),
+            joined(r.started[:10] for r in group), joined(c for r in group for c in commits(r)),
         ])  # fmt: skip
     return found
+
+
+def commits(record: Record) -> list[str]:
+    """Of the processes that trained it, in order."""
+    found = [*(p["commit"] for p in record.earlier or []), record.commit]
+    return [(c or "not known")[:7] for c in found]
 
 
 def joined(texts: Iterable[str]) -> str:
