@@ -136,28 +136,27 @@ def _statistics(statistic: Callable[..., float | Array], samples: list[Array]) -
 
 
 def p_value(ours: ArrayLike, base: ArrayLike, seed: int = 0) -> float:
-    """Two-sided permutation test of equal means on one dataset: the share of ways to deal the same
-    scores to the two sides that part their means at least as far.
+    """Two-sided permutation test of equal means: the share of ways to deal the same scores to the two sides
+    that part their means at least as far. Of several datasets (S,D), (S',D) scores are dealt within each
+    dataset and the mean over datasets is compared: one test of a whole pair, where one of each would be many.
 
-    Exact up to PERMUTATIONS ways, drawn beyond. With three seeds a side it cannot fall below 0.1: then
-    no difference is significant, however large.
+    One dataset: exact up to PERMUTATIONS ways. Else so many are drawn. With three seeds a side on one dataset
+    it cannot fall below 0.1: then no difference is significant, however large.
     """
     x, y = _pair(ours, base)
-    if x.shape[1] != 1:
-        raise StatsError(f"the test is of one dataset; there are {x.shape[1]}")
-    pool, n = np.concatenate([x[:, 0], y[:, 0]]), len(x)
-    exact = math.comb(len(pool), n) <= PERMUTATIONS
+    pool, n = np.concatenate([x, y]), len(x)
+    exact = pool.shape[1] == 1 and math.comb(len(pool), n) <= PERMUTATIONS
     if exact:
-        chosen = np.array(list(itertools.combinations(range(len(pool)), n)))
+        dealt = pool[np.array(list(itertools.combinations(range(len(pool)), n)))]
     else:
         rng = np.random.default_rng(seed)
-        chosen = rng.permuted(np.tile(np.arange(len(pool)), (PERMUTATIONS, 1)), axis=1)[:, :n]
-    first = pool[chosen].mean(1)
-    second = (pool.sum() - n * first) / (len(pool) - n)
+        dealt = rng.permuted(np.tile(pool, (PERMUTATIONS, 1, 1)), axis=1)[:, :n]
+    first = dealt.mean((1, 2))
+    second = (pool.sum(0).mean() - n * first) / (len(pool) - n)
     observed = abs(x.mean() - y.mean())
     at_least = (np.abs(first - second) >= observed - 1e-9 * max(1.0, observed)).sum()
     # Drawn ways: the observed one counts as one of them, or p could be 0.
-    return float(at_least / len(chosen) if exact else (at_least + 1) / (len(chosen) + 1))
+    return float(at_least / len(dealt) if exact else (at_least + 1) / (len(dealt) + 1))
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
