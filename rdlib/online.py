@@ -307,7 +307,7 @@ def demonstrate(run: Path, target: Path, band: tuple[float, float]) -> dict[str,
     count, seed = behaviour.DEMOS * PEN_STEPS, behaviour.SEEDS["demonstrator"]
     with matmul.plain():
         demos = list(
-            behaviour.roll_out(actor_like(weights), source.env_id, count, seed, None, PEN_STEPS)
+            behaviour.roll_out(actor_like(weights).double(), source.env_id, count, seed, None, PEN_STEPS)
         )
     copy = clone(demos)
     about = {

@@ -46,7 +46,7 @@ def test_names_with_suffixes_and_long_names_of_datasets_find_their_cell():
     assert edac is not None and edac.config == {"n_critics": 50, "eta": 1.0}
     for algo in ("edac_rd", "edac_dr3", "edac_ln"):
         assert cells.find(algo, "d4rl/hopper-medium-v2") == edac
-    assert cells.find("edac", "rd/hopper/medium-v0") == edac
+    assert cells.find("edac", "rd/hopper/medium-v1") == edac
     assert cells.find("diffusion_ql_rd", "pen-human").config["eta"] == 0.15
     assert cells.find("edac", "door-human") is None
 

@@ -223,7 +223,7 @@ def test_data_inspect_says_what_cannot_be_used(tmp_path, capsys):
 def test_data_make(capsys):
     assert main(["data", "make", "hopper-random", "--size", "50"]) == 0
     [file] = (catalog.minari.Path(os.environ["RDLIB_CACHE"])).rglob("main_data.hdf5")
-    assert "random-50-v0" in str(file)
+    assert "random-50-v1" in str(file)
     [line] = capsys.readouterr().out.splitlines()
     data = catalog.load("hopper-random", size=50)
     score = catalog.normalised_score("hopper", data.episode_returns()).mean()

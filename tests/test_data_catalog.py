@@ -56,7 +56,7 @@ def test_the_bundled_files_are_those_that_are_attributed():
         ("HalfCheetah-v4", "halfcheetah"),
         ("hopper-medium", "hopper"),
         ("d4rl/walker2d-medium-replay-v2", "walker2d"),
-        ("rd/hopper/medium-v0", "hopper"),
+        ("rd/hopper/medium-v1", "hopper"),
         ("mujoco/halfcheetah/expert-v0", "halfcheetah"),
         ("pen-human", "pen"),
         ("AdroitHandPen-v1", "pen"),
@@ -98,7 +98,7 @@ def test_the_table_is_the_paper_s():
     assert len({name.name for name in listed}) == len(listed)
     assert {name.name for name in listed if name.source == "bundled"} >= {
         "hopper-medium",
-        "rd/hopper/medium-v0",
+        "rd/hopper/medium-v1",
         "door-human",
     }
     for name in listed:
@@ -129,7 +129,7 @@ def test_names_lead_to_their_readers(monkeypatch, tmp_path):
         ("hopper-meduim", r"unknown dataset 'hopper-meduim'; near names: hopper-medium,"),
         ("hoper", r"hopper-"),
         ("d4rl/hopper-medium-v1", r"d4rl/hopper-medium-v2"),
-        ("rd/hopper/mediun-v0", r"rd/hopper/medium-v0"),
+        ("rd/hopper/mediun-v0", r"rd/hopper/medium-v1"),
         ("Hopper-Medium", r"near names: hopper-medium"),
         ("", r"unknown dataset ''"),
         ("walker2d-expertt", r"near names: walker2d-expert,"),

@@ -16,7 +16,9 @@ and for the pen, whose data in D4RL begin with a human's hand, which ours do not
     demos           25 episodes of a policy of middling skill, with the noise that it explored with
     cloned          those episodes, copied, and as many steps of a policy cloned from them, half each
 
-Rolling out is deterministic: a dataset is a function of policies, size and simulator.
+Rolling out is deterministic: a dataset is a function of policies, size and simulator, and of no CPU. Float32
+products of one maker's CPU differ from another's in the last bit, which a simulation amplifies to other
+episodes; so policies act in float64, and actions are rounded to a grid that is coarse beside its last bits.
 """
 
 import hashlib
@@ -44,7 +46,8 @@ DEXTEROUS = ("demos", "cloned")
 DEMOS = 25  # episodes, as many as D4RL's human demonstrations
 POLICIES = Path(__file__).with_name("policies")
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
-VERSION = 0  # of the datasets; goes up when roll-outs of the same policies change
+GRID = 2.0**-16  # what actions are rounded to; float32 holds its multiples exactly
+VERSION = 1  # of the datasets; goes up when roll-outs of the same policies change. 0: acted in float32
 SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
 
 
@@ -102,7 +105,7 @@ def roll_out(
     max_episode_steps: int | None = None,
 ) -> Iterator[minari.Episode]:  # fmt: skip
     """Episodes of sampled actions, `size` transitions in all (the last episode is cut to fit), of at most
-    `max_episode_steps` (default: the environment's own limit).
+    `max_episode_steps` (default: the environment's own limit). `actor` is in float64.
 
     Episodes count in the order they began, whichever ends first: to stop at `size` completed steps
     instead would favour short ones.
@@ -127,9 +130,10 @@ def roll_out(
     for slot in range(COPIES):
         obs = begin(slot)
     while active.any():
-        noise = streams.normal("roll-out", step, 1, (COPIES, env.act_dim))[0]
+        noise = streams.normal("roll-out", step, 1, (COPIES, env.act_dim), torch.float64)[0]
         with torch.no_grad():
-            actions = actor(torch.from_numpy(obs).float()[None], noise)[0][0].numpy()
+            actions = actor(torch.from_numpy(obs).double()[None], noise)[0][0].numpy()
+        actions = (np.round(actions / GRID) * GRID).astype(np.float32)
         obs, rewards, terminated, truncated = env.step(actions, active)
         step += 1
         if bar is not None:
@@ -281,7 +285,7 @@ def episodes(
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=label, unit="step", disable=disable) as bar, matmul.plain():
         for part, count, seed in parts:
-            found = roll_out(policy(environment, part), env_id, count, seed, bar, limit)
+            found = roll_out(policy(environment, part).double(), env_id, count, seed, bar, limit)
             if quality == "cloned" and part == "demonstrator":  # copied until they are half of it
                 found = cut(itertools.cycle(list(found)), size // 2)
             yield from found

@@ -1,6 +1,6 @@
 """Dataset names, where they lead, and D4RL's reference scores.
 
-Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v0` (bundled), `pen-demos` (bundled; there is
+Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v1` (bundled), `pen-demos` (bundled; there is
 no bundled `pen-human`, since no human made it), `door-human` or `D4RL/door/human-v2` (bundled),
 `d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 file, and any other Minari id.
 """
@@ -97,14 +97,14 @@ def _entries() -> dict[str, Entry]:
                     quality,
                     d4rl=f"{name}-v2",
                     minari=f"mujoco/{environment}/{quality}-v0" if on_minari else None,
-                    bundled=f"rd/{environment}/{quality}-v0",
+                    bundled=f"rd/{environment}/{quality}-v1",
                     short=name,
                 )
             )
     for name in ("pen-human", "pen-cloned", "door-human"):
         environment, quality = name.split("-")
         own = quality.replace("human", "demos")
-        bundled = DOOR_HUMAN if environment == "door" else f"rd/{environment}/{own}-v0"
+        bundled = DOOR_HUMAN if environment == "door" else f"rd/{environment}/{own}-v1"
         short = name if environment == "door" else f"{environment}-{own}"
         on_minari_id = f"D4RL/{environment}/{quality}-v2"
         entries.append(
@@ -153,7 +153,7 @@ def environment_of(name: str) -> str:
         rf"({environments})-v\d+",  # HalfCheetah-v4, and D4RL's door-v0
         r"adroithand(pen|door)-v\d+",
         rf"(?:d4rl/)?({environments})-[a-z-]+(?:-v\d+)?",  # hopper-medium, d4rl/hopper-medium-v2
-        rf"(?:rd|mujoco|d4rl)/({environments})/[\w-]+-v\d+",  # rd/hopper/medium-v0
+        rf"(?:rd|mujoco|d4rl)/({environments})/[\w-]+-v\d+",  # rd/hopper/medium-v1
     ):
         if match := re.fullmatch(pattern, text.lower()):
             return match[1]
@@ -225,7 +225,7 @@ def load(
 
 
 def short_name(name: str) -> str:
-    """The table's name, `hopper-medium`, for any of its names (rd/hopper/medium-v0,
+    """The table's name, `hopper-medium`, for any of its names (rd/hopper/medium-v1,
     d4rl/hopper-medium-v2, mujoco/hopper/medium-v0); other names as they are."""
     for entry in ENTRIES.values():
         names = (entry.name, entry.short, entry.minari, entry.bundled, entry.d4rl)
