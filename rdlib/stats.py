@@ -136,12 +136,12 @@ def _statistics(statistic: Callable[..., float | Array], samples: list[Array]) -
 
 
 def p_value(ours: ArrayLike, base: ArrayLike, seed: int = 0) -> float:
-    """Two-sided permutation test of equal means: the share of ways to deal the same scores to the two sides
-    that part their means at least as far. Of several datasets (S,D), (S',D) scores are dealt within each
-    dataset and the mean over datasets is compared: one test of a whole pair, where one of each would be many.
+    """Two-sided permutation test of equal means: the share of ways to deal the same scores to the two
+    sides that part their means at least as far. Of several datasets scores are dealt within each, and the
+    means over datasets compared: one test of a whole pair, where one of each dataset would be many.
 
-    One dataset: exact up to PERMUTATIONS ways. Else so many are drawn. With three seeds a side on one dataset
-    it cannot fall below 0.1: then no difference is significant, however large.
+    One dataset: exact up to PERMUTATIONS ways. Else so many are drawn. With three seeds a side on one
+    dataset it cannot fall below 0.1: then no difference is significant, however large.
     """
     x, y = _pair(ours, base)
     pool, n = np.concatenate([x, y]), len(x)

@@ -152,7 +152,7 @@ def test_roll_outs_repeat_whatever_the_threads(monkeypatch):
 
 
 def test_roll_outs_are_the_same_whatever_products_the_cpu_takes(tmp_path):
-    """MKL and PyTorch choose by the CPU; these three choices gave three datasets while policies acted in float32."""
+    """MKL and PyTorch choose by the CPU. While policies acted in float32 these gave three datasets."""
     code = "from rdlib.data import load; print(load('hopper-medium', size=2000).digest)"
     digests = set()
     for number, cpu in enumerate((

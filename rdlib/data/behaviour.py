@@ -16,9 +16,9 @@ and for the pen, whose data in D4RL begin with a human's hand, which ours do not
     demos           25 episodes of a policy of middling skill, with the noise that it explored with
     cloned          those episodes, copied, and as many steps of a policy cloned from them, half each
 
-Rolling out is deterministic: a dataset is a function of policies, size and simulator, and of no CPU. Float32
-products of one maker's CPU differ from another's in the last bit, which a simulation amplifies to other
-episodes; so policies act in float64, and actions are rounded to a grid that is coarse beside its last bits.
+Rolling out is deterministic: a dataset is a function of policies, size and simulator, and not of the CPU's
+matrix products. In float32 these differ from CPU to CPU in the last bit, which a simulation amplifies to
+other episodes; so policies act in float64, and actions are rounded to a grid far coarser than its last bit.
 """
 
 import hashlib
