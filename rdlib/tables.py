@@ -231,7 +231,8 @@ def join(
     corl: Mapping[tuple[str, str], tuple[float, float]] | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Every cell of a table, in its order, totals included (with neither ours nor CORL's). Raises
-    TableError where cells of one row ran on different data or scales, or `ours` is of quick scale."""
+    TableError where cells of one row ran on different data or scales, or `ours` is of quick scale; of
+    quick runs, where RD and its base ran on different data."""
     printed = [p for p in paper if p.table == table]
     for (algo, dataset), cell in ours.items():
         if cell.scale == "quick":
@@ -250,6 +251,11 @@ def join(
             if len(values) > 1:
                 who = ", ".join(f"{o.algo} on {o.data} ({o.source}, {o.scale})" for o in row)
                 raise TableError(f"Table {table}, {dataset}: the row is not of one {what}: {who}")
+    for (algo, dataset), mine in (quick or {}).items():
+        base = (quick or {}).get((algo.removesuffix("_rd"), dataset))
+        if base is not None and base.digest != mine.digest:
+            which = f"{mine.digest[:12]}, without {base.digest[:12]}"
+            raise TableError(f"{algo} on {dataset}, quick: with RD it ran on other data ({which})")
     return cells
 
 
@@ -363,6 +369,7 @@ def frame(
                 "scale": o.scale, "status": "run", "last": o.mean, "last_std": stats.std(o.last),
                 "best": stats.mean(o.best), "best_std": stats.std(o.best), "seeds": len(o.seeds),
                 "diverged": o.diverged, "updates": o.steps, "data": o.data, "source": o.source,
+                "digest": o.digest[:12],
                 "bold": c.bold if mine else None, "p": c.p if mine else None, "note": o.note,
             })  # fmt: skip
     whole = dict.fromkeys(("seeds", "diverged", "updates"), "Int64")
@@ -372,7 +379,7 @@ def frame(
 FIELDS = [
     "table", "algorithm", "dataset", "paper", "paper_std", "paper_bold", "corl_last", "corl_best", "scale",
     "status", "last", "last_std", "best", "best_std", "seeds", "diverged", "updates", "data", "source",
-    "bold", "p", "note", "command", "projected_hours",
+    "digest", "bold", "p", "note", "command", "projected_hours",
 ]  # fmt: skip
 
 

@@ -221,6 +221,21 @@ def test_a_row_is_of_one_dataset():
         tables.join(1, PAPER, ours)
 
 
+def test_quick_runs_with_rd_and_without_are_of_one_dataset():
+    quick = tables.collect(
+        [
+            *runs("td3n", FOUR, scale="quick"),
+            *runs("td3n_rd", BETTER, scale="quick", dataset_digest="e" * 64),
+            *runs("td3bc", FOUR, scale="quick", dataset_digest="f" * 64),
+        ]
+    )
+    with pytest.raises(TableError, match="td3n_rd on hopper-medium, quick: .* other data .e{12}, without"):
+        tables.join(1, PAPER, {}, quick)
+    del quick["td3n_rd", "hopper-medium"]
+    table = tables.frame(tables.join(1, PAPER, {}, quick)).set_index("algorithm")
+    assert table.digest["td3bc"].dropna().tolist() == ["f" * 12]
+
+
 def test_records_from_before_a_field_was_recorded_join_those_with_it():
     old = record(seed=0, dtype=None, max_episode_steps=None, earlier=None)
     [cell] = tables.collect([old, record(seed=1, earlier=[{"commit": "ab"}])]).values()
