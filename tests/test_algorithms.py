@@ -60,6 +60,57 @@ def test_products_in_bfloat16_leave_weights_and_moments_in_float32(name):
     assert any(not torch.equal(v, theirs[k]) for k, v in snapshot(rounded.algorithm).items())
 
 
+def what_a_plug_in_sees(name: str, weight: float = 0.0, **altered: float) -> dict:
+    """What an update hands to its plug-in, and the critic's gradient of it, with a penalty of `weight` times the
+    mean square of the features. Nothing moves; targets are other networks than the trained ones.
+    `altered`: what to add to a field of the batch or to all weights of a network."""
+    still = ("actor_lr", "critic_lr", "value_lr", "alpha_lr", "tau", "max_grad_norm")
+    made = agents(name, config=fields(algos.find(name).entry.config, dict.fromkeys(still, 0.0)))
+    a, gather, seen = made.algorithm, made.engine.gather, {}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for key, p in a.named_parameters():
+            p += 0.3 * torch.randn(p.shape, dtype=DOUBLE, generator=generator)
+            p += altered.get(key.split(".")[0], 0.0)
+
+    def gather_altered(rows):
+        batch = gather(rows)
+        return batch._replace(**{k: v + altered[k] for k, v in batch._asdict().items() if k in altered})
+
+    def penalty(critic, batch, features, policy, next_action, noise, phase):
+        loss = weight * features.square().mean((2, 3))  # (A,E)
+        seen.update(features=features, policy=policy(batch.obs), next_action=next_action)
+        seen["the critic's own"] = critic(batch.obs, batch.act)[1]
+        seen["slope"] = torch.autograd.grad(
+            loss.sum(), list(critic.parameters()), retain_graph=True, materialize_grads=True
+        )
+        return loss, {}
+
+    made.engine.gather, a.plugin.penalty = gather_altered, penalty
+    one_update(made, 0)
+    return seen | {"gradient": [p.grad for p in a.critic.parameters()]}
+
+
+@pytest.mark.parametrize("plugin", ["rd", "dr3"])
+@pytest.mark.parametrize("base", BASES)
+def test_a_plug_in_sees_the_data_s_features_the_policy_and_the_backup_s_action(base, plugin):
+    name = f"{base}_{plugin}"
+    plain, added = what_a_plug_in_sees(name), what_a_plug_in_sees(name, weight=7.0)
+    assert torch.equal(plain["features"], plain["the critic's own"])
+    for without, with_it, slope in zip(plain["gradient"], added["gradient"], added["slope"], strict=True):
+        torch.testing.assert_close(with_it - without, slope)
+    assert any(slope.abs().max() > 0.01 for slope in added["slope"])
+    targets = hasattr(agents(name).algorithm, "actor_target")
+    for altered, moved in {
+        "act": {"features"}, "next_obs": {"next_action"}, "obs": {"features", "policy"},
+        "actor": {"policy"} if targets else {"policy", "next_action"},
+        **({"actor_target": {"next_action"}} if targets else {}),
+    }.items():  # fmt: skip
+        now = what_a_plug_in_sees(name, **{altered: 0.1})
+        differ = {k for k in ("features", "policy", "next_action") if not torch.equal(now[k], plain[k])}
+        assert differ == moved, altered
+
+
 @every
 def test_actions_are_bounded_and_shaped_and_evaluation_draws_nothing(name):
     algorithm = agents(name).algorithm
