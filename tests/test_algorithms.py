@@ -61,8 +61,8 @@ def test_products_in_bfloat16_leave_weights_and_moments_in_float32(name):
 
 
 def what_a_plug_in_sees(name: str, weight: float = 0.0, **altered: float) -> dict:
-    """What an update hands to its plug-in, and the critic's gradient of it, with a penalty of `weight` times the
-    mean square of the features. Nothing moves; targets are other networks than the trained ones.
+    """What an update hands to its plug-in, and the critic's gradient, with a penalty of `weight` times
+    the mean square of the features. Nothing moves; targets are other networks than the trained ones.
     `altered`: what to add to a field of the batch or to all weights of a network."""
     still = ("actor_lr", "critic_lr", "value_lr", "alpha_lr", "tau", "max_grad_norm")
     made = agents(name, config=fields(algos.find(name).entry.config, dict.fromkeys(still, 0.0)))

@@ -108,6 +108,8 @@ def test_settings_are_the_configuration_s():
     assert pages.setting("td3bc.alpha") == str(config.alpha)
     assert pages.setting("td3bc.actor_lr") == "0.0003" and config.actor_lr == 3e-4
     assert pages.setting("dt.steps") == "100,000" and pages.setting("sacn.target") == "lcb"
+    assert pages.setting("bc.quick") == "5,000 updates; actor_width = 128"
+    assert "target = lcb" in pages.setting("edac.quick")
     for bad, message in (("tdbc.alpha", "no algorithm"), ("td3bc.alfa", "no setting 'alfa'")):
         with pytest.raises(ValueError, match=message):
             pages.setting(bad)

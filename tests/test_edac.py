@@ -41,15 +41,16 @@ def numpy_diversity(critics, obs, act) -> float:
     return total / len(obs) / (len(g) - 1)
 
 
+@pytest.mark.parametrize("target", ["min", "lcb"])  # the paper's, and that of quick scale
 @pytest.mark.parametrize("best_of", [0, 5])
-def test_losses_are_numpys(best_of):
-    made = agents("edac", config={**STILL, "max_q_backup": best_of, "n_critics": 4})
+def test_losses_are_numpys(best_of, target):
+    made = agents("edac", config={**STILL, "max_q_backup": best_of, "n_critics": 4, "target": target})
     a = made.algorithm
     spread(a)
     batch, noise, metrics = one_update(made, 0)
     assert batch.mask.min() == 0
     for i in range(3):
-        alpha = a.log_alpha[i].exp().item()
+        alpha, beta = a.log_alpha[i].exp().item(), a.configs[i].beta
         obs, act, rew, next_obs, mask = host(batch, i)
         actor, critics = arrays.layers(a.actor, i), nets(a.critic, i)
         if best_of:
@@ -59,11 +60,11 @@ def test_losses_are_numpys(best_of):
         else:
             next_act, next_log = arrays.squashed(actor, next_obs, noise["next_policy"][i].numpy())
             next_q = arrays.q_values(nets(a.critic_target, i), next_obs, next_act)
-            next_value = next_q.min(0) - alpha * next_log
+            next_value = arrays.bound(next_q, target, beta) - alpha * next_log
         y = rew + 0.99 * mask * next_value
         q = arrays.q_values(critics, obs, act)
         policy, log_prob = arrays.squashed(actor, obs, noise["policy"][i].numpy())
-        value = arrays.q_values(critics, obs, policy).min(0)
+        value = arrays.bound(arrays.q_values(critics, obs, policy), target, beta)
         expected = {
             "critic_loss": ((q - y) ** 2).mean(), "q_data": q.mean(), "alpha": alpha,
             "actor_loss": (alpha * log_prob - value).mean(), "entropy": -log_prob.mean(),
@@ -110,7 +111,7 @@ def test_the_gradient_is_that_of_the_summed_loss(monkeypatch):
             np.testing.assert_allclose(found[0][i, e][at], slope, rtol=1e-3)
 
 
-@pytest.mark.parametrize("more", [{}, {"max_q_backup": 4}, {"eta": 0.0}], ids=str)
+@pytest.mark.parametrize("more", [{}, {"max_q_backup": 4}, {"eta": 0.0}, {"target": "lcb"}], ids=str)
 def test_twenty_updates_equal_separate_networks_of_nn_linear(more):
     made = agents("edac", config={**MOVING, "n_critics": 4, **more})
     references = [PlainEDAC(made.algorithm, i) for i in range(3)]
@@ -128,8 +129,9 @@ def test_twenty_updates_equal_separate_networks_of_nn_linear(more):
         torch.testing.assert_close(a.log_alpha[i], reference.log_alpha, rtol=1e-6, atol=1e-9)
 
 
-def test_without_diversity_it_is_sac_n_bit_for_bit():
-    config = {"n_critics": 4, "target": "min"}
+@pytest.mark.parametrize("target", ["min", "lcb"])
+def test_without_diversity_it_is_sac_n_bit_for_bit(target):
+    config = {"n_critics": 4, "target": target}
     as_sacn = {**config, "eta": 0.0, "rewards": "raw"}
     ours, theirs = agents("edac", config=as_sacn), agents("sacn", config=config)
     for made in (ours, theirs):

@@ -10,7 +10,7 @@ the numbered deviations at the top of rdlib/algos/edac.py, as text;
 
 the settings of its cells of the paper's tables and of its RD variant's, from rdlib/algos/cells.csv: cells
 that are trained alike share a row. {setting}`edac.eta` is a field's default; `edac.steps` the updates at
-paper scale.
+paper scale; `edac.quick` the updates at quick scale and every field that differs there.
 """
 
 import ast
@@ -146,12 +146,15 @@ class Cells(SphinxDirective):
 
 
 def setting(text: str) -> str:
-    """The default of `algorithm.field`, or its updates at paper scale. ValueError without such."""
+    """The default of `algorithm.field`, or its updates or its quick scale. ValueError without such."""
     algo, _, field = text.partition(".")
     source(algo)
     entry = ALGORITHMS[algo]
     if field == "steps":
         return f"{entry.paper.steps:,}"
+    if field == "quick":
+        fields = ", ".join(f"{k} = {v}" for k, v in entry.quick.overrides.items())
+        return f"{entry.quick.steps:,} updates; {fields}"
     default = entry.config()
     if not hasattr(default, field):
         raise ValueError(f"{algo} has no setting {field!r}: it has {', '.join(vars(default))}")

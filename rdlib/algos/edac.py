@@ -46,7 +46,7 @@ class Config:
 
     n_critics: int = 10  # N
     eta: float = 1.0  # η, weight of the diversity loss
-    max_q_backup: int = 0  # back up the best of so many actions (10 on pen-cloned); 0: one, soft
+    max_q_backup: int = 0  # back up the best of so many actions, by the minimum, whatever `target`; 0: one
     target: str = "min"  # "lcb": mean - β std, "min": minimum over members
     beta: float = 1.0  # β of the lower confidence bound
     gamma: float = 0.99  # γ

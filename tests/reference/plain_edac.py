@@ -25,6 +25,11 @@ def diversity(nets, obs, act):
 class PlainEDAC(PlainSACN):
     """An et al. 2021: SAC-N whose critics share one loss."""
 
+    def value(self, nets, obs, act):
+        if self.c.target == "lcb":
+            return self.critics.bound(nets, obs, act, self.c.beta)
+        return self.critics.q(nets, obs, act).min(0).values
+
     def update(
         self, number, obs, act, rew, next_obs, mask, policy, next_policy, backup=None
     ):
@@ -35,13 +40,12 @@ class PlainEDAC(PlainSACN):
         self.alpha_adam.step()
         alpha = self.log_alpha.exp().item()
         self.adam.zero_grad()
-        (alpha * log_prob - self.critics.q(nets, obs, action).min(0).values).mean().backward()
+        (alpha * log_prob - self.value(nets, obs, action)).mean().backward()
         self.adam.step()
         with torch.no_grad():
             if backup is None:
                 next_act, next_log_prob = self.sample(next_obs, next_policy)
-                value = self.critics.q(self.critics.targets, next_obs, next_act).min(0).values
-                value = value - alpha * next_log_prob
+                value = self.value(self.critics.targets, next_obs, next_act) - alpha * next_log_prob
             else:
                 tried = [self.critics.q(nets, next_obs, self.sample(next_obs, z)[0]) for z in backup]
                 value = torch.stack(tried).max(0).values.min(0).values
