@@ -8,6 +8,7 @@ products alone.
 
 import gc
 import json
+import math
 import resource
 import statistics
 import time
@@ -248,6 +249,8 @@ def report(
         algos.find(name).config(dict(overrides or {}))  # before any minute is spent
     if min(agents) < 1:
         raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"seconds = {seconds}, expected a finite number of at least 0")
     memory.keep_freed()
     path, threads = matmul.choose(device), torch.get_num_threads()
     found: dict[str, Any] = {

@@ -7,6 +7,8 @@ updates run without the host looking at a single number, on a GPU as replayed gr
 
 import dataclasses
 import math
+import reprlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -393,11 +395,17 @@ def override(config: Any, overrides: dict[str, Any], where: str) -> Any:
                 f"{where}: field {name!r} = {value!r} is a {type(value).__name__}, "
                 f"expected a {type(fields[name]).__name__}"
             )
+        low, high = _RANGES.get(name, (-math.inf, math.inf))
+        most = sys.float_info.max if isinstance(fields[name], float) else 2**31 - 1
+        if isinstance(value, int | float) and not (low <= value <= high and abs(value) <= most):
+            kind = "finite number" if isinstance(fields[name], float) else "whole number below 2^31"
+            span = f" in [{low}, {high}]" if name in _RANGES else ""
+            raise ConfigError(
+                f"{where}: field {name!r} = {reprlib.repr(value)}, expected a {kind}{span}"
+            )
         if isinstance(fields[name], float):
             overrides = {**overrides, name: float(value)}  # 1 and 1.0 are the same run
-        low, high = _RANGES.get(name, (-math.inf, math.inf))
-        if isinstance(value, int | float) and not (low <= value <= high and math.isfinite(value)):
-            raise ConfigError(
-                f"{where}: field {name!r} = {value!r}, expected a finite number in [{low}, {high}]"
-            )
-    return dataclasses.replace(config, **overrides)
+    try:
+        return dataclasses.replace(config, **overrides)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

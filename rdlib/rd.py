@@ -70,7 +70,7 @@ class RDConfig:
         check_choice(self, "objective", ("mean", "std"))
         check_least(self, 1, "ood_every")
         check_least(self, 0, "weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states")
-        if self.sigma <= 0:
+        if not self.sigma > 0:
             raise ConfigError(f"sigma = {self.sigma}, expected > 0")
 
 

@@ -237,17 +237,21 @@ def test_synthetic_data_is_what_it_says():
 
 
 @pytest.mark.parametrize(
-    ("names", "agents", "overrides", "message"),
+    ("names", "agents", "overrides", "seconds", "message"),
     [
-        (["td3n", "nope"], [1], {}, "no algorithm 'nope'"),
-        (["td3n"], [1, 0], {}, "agents = "),
-        (["td3n", "bc"], [1], {"width": 8}, "bc: no field 'width'"),
+        (["td3n", "nope"], [1], {}, 0.0, "no algorithm 'nope'"),
+        (["td3n"], [1, 0], {}, 0.0, "agents = "),
+        (["td3n", "bc"], [1], {"width": 8}, 0.0, "bc: no field 'width'"),
+        (["td3n"], [1], {}, -1.0, "seconds = -1.0"),
+        (["td3n"], [1], {}, float("nan"), "seconds = nan"),
     ],
 )
-def test_faults_are_found_before_anything_is_measured(names, agents, overrides, message, monkeypatch):
+def test_faults_are_found_before_anything_is_measured(
+    names, agents, overrides, seconds, message, monkeypatch
+):
     monkeypatch.setattr(matmul, "choose", lambda device: pytest.fail("measured"))
     with pytest.raises(ConfigError, match=message):
-        bench.report(names, agents, CPU, 0.0, overrides)
+        bench.report(names, agents, CPU, seconds, overrides)
 
 
 def test_plain_products_leave_the_process_as_it_was():

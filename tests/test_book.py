@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import rdlib
+from rdlib.data import behaviour
 from rdlib.results import RecordError, load_records
 from rdlib.tables import TableError
 
@@ -61,6 +62,7 @@ def results(tmp_path):
         ("quick/td3n_rd/hopper-medium:steps", "12,000"),
         ("quick/td3n_rd/hopper-medium:plugin.weight", "0.1"),
         ("quick/td3n_rd/hopper-medium:config.target", "lcb"),
+        ("quick/td3n_rd/hopper-medium:data", f"{behaviour.measured()['hopper-medium']['score']:.1f}"),
     ],
 )
 def test_a_number_comes_from_the_records(extension, results, text, words):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from reference import arrays
+from reference.plain import assert_same_weights
 from reference.plain_diffusion_ql import PlainDiffusionQL
 from synthetic import DOUBLE, O, U, agents, one_update, snapshot
 from torch.nn import functional as F
@@ -175,18 +176,13 @@ def test_twenty_updates_equal_separate_networks_of_nn_linear(config):
         waits = all(map(torch.equal, a.actor_target.parameters(), start))
         assert waits == (number < 10)  # the first multiple of 5 from 7 on
 
-    def close(stacked, net, at):
-        for ours, theirs in zip((*stacked.hidden, stacked.head), net[::2]):
-            torch.testing.assert_close(ours.weight[at].T, theirs.weight, rtol=1e-6, atol=1e-8)
-            torch.testing.assert_close(ours.bias[at][0], theirs.bias, rtol=1e-6, atol=1e-8)
-
     for i, reference in enumerate(references):
         for ours, theirs in ((a.actor, reference.actor), (a.actor_target, reference.average)):
-            close(ours.time, theirs.time, (i,))
-            close(ours.net, theirs.net, (i,))
+            assert_same_weights(ours.time, theirs.time, (i,))
+            assert_same_weights(ours.net, theirs.net, (i,))
         for e in range(2):
-            close(a.critic.net, reference.critics[e], (i, e))
-            close(a.critic_target.net, reference.targets[e], (i, e))
+            assert_same_weights(a.critic.net, reference.critics[e], (i, e))
+            assert_same_weights(a.critic_target.net, reference.targets[e], (i, e))
 
 
 @pytest.mark.parametrize("name", ["diffusion_ql", "diffusion_ql_rd"])

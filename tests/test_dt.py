@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import synthetic
 import torch
+from reference import numpy_dt
 from reference.plain_dt import PlainDT
 from synthetic import DATA, DOUBLE, TINY, O, U, agents, dataset, one_update, snapshot
 
@@ -55,6 +56,20 @@ def test_the_forward_pass_is_that_of_a_plain_transformer(config):
             theirs = plain(*(x[i] for x in windows), own)
             there = windows.valid[i]
             torch.testing.assert_close(ours[i][there], theirs[there], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=str)
+def test_the_loss_is_numpys(config):
+    made = lively(**config, return_scale=2.0, dropout=0.0)
+    windows = some_windows(made)
+    before = [PlainDT.stacked(made.algorithm.actor, i) for i in range(3)]
+    weights = [{k: v.clone().numpy() for k, v in mine.items()} for mine in before]
+    noise = {k: v[0] for k, v in made.algorithm.noise(made.streams, 0, 1).items()}
+    found = made.algorithm.update(windows, noise, 0)["actor_loss"]
+    for i, w in enumerate(weights):
+        own = [x[i].numpy() for x in windows]
+        expected = numpy_dt.loss(w, made.algorithm.configs[i], own)
+        np.testing.assert_allclose(found[i].detach(), expected, rtol=1e-9)
 
 
 def full(algorithm, keep):

@@ -3,8 +3,8 @@
 {record}`quick/td3n_rd/hopper-medium` becomes "29.2 ± 1.6 (3 seeds)": the last-iterate score of that folder
 of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:score`
 (without the number of seeds), `:best`, `:seeds`, `:seconds`, or any of a record's, such as `:steps`,
-`:device`, `:config.n_critics`, `:plugin.weight`. {records} makes a table of what ran, when, on what: of
-the folders named, or of all.
+`:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself.
+{records} makes a table of what ran, when, on what: of the folders named, or of all.
 
 A record that does not exist, two configurations under one name, or seeds that disagree on a field: an
 error, which fails the book.
@@ -22,6 +22,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from rdlib import tables
+from rdlib.data import catalog
 from rdlib.results import Record, RecordError, fingerprint, load_records
 
 RESULTS = Path("book/results")
@@ -63,6 +64,8 @@ def value(records: Sequence[Record], field: str) -> str:
         return score(records, best=True)
     if field == "seeds":
         return seeds
+    if field == "data":  # of its behaviour policies, over all that is bundled
+        return f"{ {n.name: n.score for n in catalog.names()}[records[0].dataset]:.1f}"
     if field == "seconds":  # of whole batches: each says how many agents shared it
         return f"{np.mean([r.seconds / r.agents for r in records]):.0f}"
     found: Any = {json.dumps(look_up(r, field), sort_keys=True) for r in records}

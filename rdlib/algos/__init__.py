@@ -98,9 +98,10 @@ class Recipe:
         """The plug-in's configuration with `overrides`, or None; raises ConfigError."""
         if self.plugin is None:
             if overrides:
+                more = f"; {self.name}_rd has" if self.entry.critic else ", nor a critic for one to act on"
                 raise ConfigError(
                     f"{self.name}: {sorted(overrides)} configure a plug-in, but this algorithm has "
-                    f"none; {self.name}_rd has"
+                    f"none{more}"
                 )
             return None
         return override(_PLUGINS[self.plugin](), overrides, f"{self.name} plug-in")
@@ -120,7 +121,9 @@ def find(name: str) -> Recipe:
     entry = ALGORITHMS.get(base)
     unknown = [s for s in suffixes if s not in ("ln", *_PLUGINS)]
     plugins = [s for s in suffixes if s in _PLUGINS]
-    if entry is None or unknown or len(plugins) > 1 or len(set(suffixes)) < len(suffixes):
+    if entry and len(plugins) > 1 and not unknown:
+        raise ConfigError(f"algo: no algorithm {name!r}: one plug-in at a time, rd or dr3")
+    if entry is None or unknown or len(set(suffixes)) < len(suffixes):
         near = difflib.get_close_matches(str(name), names(), n=3) or names()
         raise ConfigError(f"algo: no algorithm {name!r}; near: {', '.join(near)}")
     if suffixes and not entry.critic:

@@ -72,7 +72,7 @@ class Config:
     def __post_init__(self):
         check_least(self, 1, "n_critics", "n_actions")
         check_least(self, 0, "cql_alpha")
-        if self.cql_temp <= 0:
+        if not self.cql_temp > 0:
             raise ConfigError(f"cql_temp = {self.cql_temp}: expected > 0")
         check_choice(self, "rewards", REWARDS)
 

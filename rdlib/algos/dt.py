@@ -75,7 +75,7 @@ class Config:
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout = {self.dropout}: expected in [0, 1)")
         for field in ("return_scale", "max_norm"):
-            if getattr(self, field) <= 0:
+            if not getattr(self, field) > 0:
                 raise ConfigError(f"{field} = {getattr(self, field)}: expected > 0")
         check_least(self, 0, "weight_decay")
 

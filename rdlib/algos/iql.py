@@ -69,7 +69,7 @@ class Config:
     def __post_init__(self):
         check_least(self, 1, "n_critics")
         if not 0 < self.expectile < 1:
-            raise ConfigError(f"expectile = {self.expectile}: expected between 0 and 1")
+            raise ConfigError(f"expectile = {self.expectile}: expected more than 0 and less than 1")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout = {self.dropout}: expected in [0, 1)")
         check_least(self, 0, "temperature", "max_weight", "value_lr")

@@ -9,18 +9,18 @@ from torch.distributions import Independent, Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
 
-def network(sizes) -> nn.Sequential:
+def network(sizes, activation=nn.ReLU) -> nn.Sequential:
     parts = []
     for n_in, n_out in zip(sizes, sizes[1:]):
-        parts += [nn.Linear(n_in, n_out, dtype=torch.float64), nn.ReLU()]
+        parts += [nn.Linear(n_in, n_out, dtype=torch.float64), activation()]
     return nn.Sequential(*parts[:-1])
 
 
-def copied(module, agent: int, member: int | None = None) -> nn.Sequential:
-    """A plain network with the weights of one of a stack."""
-    at = (agent,) if member is None else (agent, member)
-    stacked = [*module.net.hidden, module.net.head]
-    net = network([stacked[0].weight.shape[-2]] + [x.weight.shape[-1] for x in stacked])
+def copied(mlp, *at: int, activation=nn.ReLU) -> nn.Sequential:
+    """A plain network with the weights of network `at` of a stack (an MLP of rdlib.nets)."""
+    stacked = [*mlp.hidden, mlp.head]
+    sizes = [stacked[0].weight.shape[-2]] + [x.weight.shape[-1] for x in stacked]
+    net = network(sizes, activation)
     with torch.no_grad():
         for ours, theirs in zip(net[::2], stacked):
             ours.weight.copy_(theirs.weight[at].T)
@@ -39,7 +39,7 @@ class Ensemble:
     """N critics, each with an optimiser of its own."""
 
     def __init__(self, critic, agent: int, lr: float):
-        self.nets = [copied(critic, agent, e) for e in range(critic.members)]
+        self.nets = [copied(critic.net, agent, e) for e in range(critic.members)]
         self.targets = copy.deepcopy(self.nets)
         self.adams = [torch.optim.Adam(n.parameters(), lr, foreach=False) for n in self.nets]
 
@@ -68,13 +68,29 @@ def follow(net, target, tau):
         q.copy_(tau * p + (1 - tau) * q)
 
 
+class PlainBC:
+    """Regression on the data's actions."""
+
+    def __init__(self, algorithm, agent: int):
+        self.actor = copied(algorithm.actor.net, agent)
+        self.adam = torch.optim.Adam(
+            self.actor.parameters(), algorithm.configs[agent].actor_lr, foreach=False
+        )
+
+    def update(self, number, obs, act, rew, next_obs, mask):
+        loss = nn.functional.mse_loss(torch.tanh(self.actor(obs)), act)
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+
+
 class PlainTD3N:
     """Fujimoto et al. 2018, algorithm 1, with the ensemble's lower confidence bound."""
 
     def __init__(self, algorithm, agent: int):
         self.c = algorithm.configs[agent]
         self.critics = Ensemble(algorithm.critic, agent, self.c.critic_lr)
-        self.actor = copied(algorithm.actor, agent)
+        self.actor = copied(algorithm.actor.net, agent)
         self.actor_target = copy.deepcopy(self.actor)
         self.adam = torch.optim.Adam(self.actor.parameters(), self.c.actor_lr, foreach=False)
 
@@ -102,7 +118,7 @@ class PlainSACN:
     def __init__(self, algorithm, agent: int):
         self.c = algorithm.configs[agent]
         self.critics = Ensemble(algorithm.critic, agent, self.c.critic_lr)
-        self.actor = copied(algorithm.actor, agent)
+        self.actor = copied(algorithm.actor.net, agent)
         self.adam = torch.optim.Adam(self.actor.parameters(), self.c.actor_lr, foreach=False)
         self.log_alpha = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         self.alpha_adam = torch.optim.Adam([self.log_alpha], self.c.alpha_lr, foreach=False)

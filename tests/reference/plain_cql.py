@@ -15,7 +15,7 @@ class PlainCQL:
     def __init__(self, algorithm, agent: int):
         self.c = algorithm.configs[agent]
         self.critics = Ensemble(algorithm.critic, agent, self.c.critic_lr)
-        self.actor = copied(algorithm.actor, agent)
+        self.actor = copied(algorithm.actor.net, agent)
         self.adam = torch.optim.Adam(self.actor.parameters(), self.c.actor_lr, foreach=False)
         self.log_alpha = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         self.alpha_adam = torch.optim.Adam([self.log_alpha], self.c.alpha_lr, foreach=False)

@@ -7,25 +7,9 @@ import math
 import torch
 from torch import nn
 
+from reference.plain import copied
+
 F64 = torch.float64
-
-
-def network(sizes) -> nn.Sequential:
-    parts = []
-    for n_in, n_out in zip(sizes, sizes[1:]):
-        parts += [nn.Linear(n_in, n_out, dtype=F64), nn.Mish()]
-    return nn.Sequential(*parts[:-1])
-
-
-def copied(mlp, at: tuple[int, ...]) -> nn.Sequential:
-    """A plain network with the weights of one of a stack."""
-    stacked = [*mlp.hidden, mlp.head]
-    net = network([stacked[0].weight.shape[-2]] + [x.weight.shape[-1] for x in stacked])
-    with torch.no_grad():
-        for ours, theirs in zip(net[::2], stacked):
-            ours.weight.copy_(theirs.weight[at].T)
-            ours.bias.copy_(theirs.bias[at][0])
-    return net
 
 
 class Noise(nn.Module):
@@ -46,10 +30,13 @@ class PlainDiffusionQL:
     def __init__(self, algorithm, agent: int):
         self.c = c = algorithm.configs[agent]
         self.actor = Noise(
-            copied(algorithm.actor.time, (agent,)), copied(algorithm.actor.net, (agent,))
+            copied(algorithm.actor.time, agent, activation=nn.Mish),
+            copied(algorithm.actor.net, agent, activation=nn.Mish),
         )
         self.average = copy.deepcopy(self.actor)
-        self.critics = nn.ModuleList(copied(algorithm.critic.net, (agent, e)) for e in range(2))
+        self.critics = nn.ModuleList(
+            copied(algorithm.critic.net, agent, e, activation=nn.Mish) for e in range(2)
+        )
         self.targets = copy.deepcopy(self.critics)
         self.actor_adam = torch.optim.Adam(self.actor.parameters(), c.actor_lr, foreach=False)
         self.critic_adam = torch.optim.Adam(self.critics.parameters(), c.critic_lr, foreach=False)

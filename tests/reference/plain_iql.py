@@ -4,18 +4,7 @@ cosine schedule and normal distribution."""
 import torch
 from torch import nn
 
-from reference.plain import Ensemble, copied, network
-
-
-def copied_mlp(net, agent: int) -> nn.Sequential:
-    """A plain network with the weights of one of a bare stack of agents."""
-    stacked = [*net.hidden, net.head]
-    made = network([stacked[0].weight.shape[-2]] + [x.weight.shape[-1] for x in stacked])
-    with torch.no_grad():
-        for ours, theirs in zip(made[::2], stacked):
-            ours.weight.copy_(theirs.weight[agent].T)
-            ours.bias.copy_(theirs.bias[agent][0])
-    return made
+from reference.plain import Ensemble, copied
 
 
 class PlainIQL:
@@ -24,7 +13,7 @@ class PlainIQL:
     def __init__(self, algorithm, agent: int):
         self.c = c = algorithm.configs[agent]
         self.critics = Ensemble(algorithm.critic, agent, c.critic_lr)
-        self.actor, self.value = copied(algorithm.actor, agent), copied_mlp(algorithm.value, agent)
+        self.actor, self.value = copied(algorithm.actor.net, agent), copied(algorithm.value, agent)
         self.log_std = nn.Parameter(algorithm.log_std[agent, 0].detach().clone())
         self.value_adam = torch.optim.Adam(self.value.parameters(), c.value_lr, foreach=False)
         self.actor_adam = torch.optim.Adam(

@@ -14,7 +14,7 @@ class PlainTD3BC:
     def __init__(self, algorithm, agent: int):
         self.c = algorithm.configs[agent]
         self.critics = Ensemble(algorithm.critic, agent, self.c.critic_lr)
-        self.actor = copied(algorithm.actor, agent)
+        self.actor = copied(algorithm.actor.net, agent)
         self.actor_target = copy.deepcopy(self.actor)
         self.adam = torch.optim.Adam(self.actor.parameters(), self.c.actor_lr, foreach=False)
 
