@@ -2,8 +2,8 @@
 
     min_π  E_{(s,a) in D} |π(s) - a|² / dim A
 
-Settings as in CORL and TD3+BC's comparison: 2x256 ReLU, tanh, Adam 3e-4, batch 256, 1e6 steps, states
-normalised. No deviations.
+Settings as in CORL (github.com/corl-team/CORL, algorithms/offline/any_percent_bc.py, of all the data) and
+TD3+BC's comparison: 2x256 ReLU, tanh, Adam 3e-4, batch 256, 1e6 steps, states normalised. No deviations.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Papers: Haarnoja et al. 2018 (arXiv 1812.05905), eq. 5-7, 17; An et al. 2021 (ar
 algorithm 1 with η = 0. SAC-N-UNC is our reading of the RD paper's backbone: N critics and a
 lower-confidence-bound target; `n_critics=2, target="min"` is SAC itself, with which the bundled
 behaviour policies were trained online.
-Official code: github.com/snu-mllab/EDAC.
+Official code: github.com/snu-mllab/EDAC at c21d8aa.
 
 Deviations
 1. The actor's loss and the target are taken at the temperature, and the target at the actor, that this

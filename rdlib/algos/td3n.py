@@ -2,7 +2,7 @@
 
 Papers: Fujimoto et al. 2018 (arXiv 1802.09477), algorithm 1; the ensemble's lower confidence bound
 as in PBRL (Bai et al. 2022, arXiv 2202.11566). The RD paper names this backbone and does not define
-it; what follows is our reading.
+it; what follows is our reading. Official code of TD3: github.com/sfujim/TD3, TD3.py at 6a9f761.
 
     y = r + γ (mean_i Q̄_i - β std_i Q̄_i)(s', ã),   ã = clip(π̄(s') + clip(ε, ±c), ±1),  ε ~ N(0, σ²)
 
@@ -10,6 +10,7 @@ Deviations
 1. N critics and the lower confidence bound instead of the minimum of two, for the target and for the
    actor, which maximises the same bound (`target="min"` gives the minimum over members).
 2. The deviation over members is the population's (divided by N).
+3. The actor and the targets move at updates 0, d, 2d, …, officially at d-1, 2d-1, …
 """
 
 import math
