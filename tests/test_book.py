@@ -1,5 +1,6 @@
 """The book's machinery: numbers from records, diffs, docstrings, citations, and files that it names."""
 
+import difflib
 import hashlib
 import importlib
 import json
@@ -119,7 +120,6 @@ def test_a_diff_counts_what_changed(extension, tmp_path):
     new.write_text(
         '"""Another."""\n\nA = 2\n\n\ndef f():\n    return A\n\n\ndef g():\n    return 3\n'
     )
-    import difflib
 
     def diff(**options):
         return list(
@@ -133,6 +133,15 @@ def test_a_diff_counts_what_changed(extension, tmp_path):
         delta.chosen(new, "h", True)
     with pytest.raises(ValueError, match=r"no file .*absent\.py"):
         delta.chosen(tmp_path / "absent.py", None, True)
+
+
+@pytest.mark.parametrize("old, new", [("TD3N", "TD3BC"), ("SACN", "EDAC")])
+def test_what_an_algorithm_adds_is_what_a_reader_sees_of_it(extension, old, new):
+    """The classes differ in 40 lines at most: all else is the algorithm that it comes from."""
+    delta, folder = extension("delta"), Path(rdlib.__file__).parent / "algos"
+    texts = [delta.chosen(folder / f"{n.lower()}.py", n, True) for n in (old, new)]
+    added, removed = delta.changes(list(difflib.unified_diff(*texts, lineterm="")))
+    assert 0 < added + removed <= 40
 
 
 def test_docstrings_stay_what_they_say(extension):

@@ -72,9 +72,9 @@ def train(
 class Bandit:
     """One step, two states s = ±1, two actions; what is paid for is x = (s·a_1, a_2).
 
-    The data fill the box [-0.7, 0.3] × [-0.3, 0.3], a sixth of what could be done; the gap is beside them, no
-    hole amid them. In it the reward
-    rises with x_1, to 1 at its edge and still rising there; beyond x_1 = 0.4 it is -1.
+    The data fill the box [-0.7, 0.3] × [-0.3, 0.3], a sixth of what could be done: the gap is all around
+    them, and no hole amid them. In the box the reward rises with x_1, to 1 at its edge and still rising
+    there; beyond x_1 = 0.4 it is -1.
     """
 
     low, high, cliff = np.array([-0.7, -0.3]), np.array([0.3, 0.3]), 0.4
