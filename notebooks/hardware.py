@@ -83,7 +83,7 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 # %%
 from rdlib.bench import PEER_SIZE, PEERS
 
-behind, alike, gains = {}, {}, {}
+behind, eager, alike, gains, crowded = {}, {}, {}, {}, {}
 for name, bench in benches.items():
     rows = pd.DataFrame(bench["rows"])
     rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
@@ -117,6 +117,12 @@ for name, bench in benches.items():
         columns.append("peer's")
         ratios = rows.set_index("algo")["updates/s"] / rows.set_index("algo")["peer's"]
         behind[name] = ratios[ratios < 1].to_dict()
+        if name in gains:
+            ratios = ratios / gains[name]
+            eager[name] = ratios[ratios < 1].to_dict()
+        each = rows.pivot(index="algo", columns="A", values="agents/s")
+        each = each.div(each[1], axis=0).stack() if 1 in each else pd.Series(dtype=float)
+        crowded[name] = each[each < 1].to_dict()
         alike[name] = {
             row["algo"]: (row[PEER_SIZE], row["peer's"])
             for row in rows[rows.get(PEER_SIZE, pd.Series(dtype=float)).notna()].to_dict("records")
@@ -137,6 +143,11 @@ for name, ratio in gains.items():
 for name, ratios in behind.items():
     said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in ratios.items())
     print(f"{name}: slower than the quickest peer at A = 1: {said or 'none'}")
+    if name in eager:
+        said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in eager[name].items())
+        print(f"{name}: the same kernel by kernel, without --compile: {said or 'none'}")
+    said = ", ".join(f"{algo} ({r:.2f} at A = {n})" for (algo, n), r in crowded[name].items())
+    print(f"{name}: slower for each agent than alone: {said or 'none'}")
     for algo, (ours, peer) in alike[name].items():
         sizes = ", ".join(f"{k} {v}" for k, v in PEERS[algo].config.items())
         print(f"{name}: {algo} of its peer's size ({sizes}): {ours:.1f} updates/s, the peer's {peer}")
@@ -151,9 +162,10 @@ for name, ratios in behind.items():
 # share above 100 % is such noise. A ratio near 1 therefore decides nothing: unifloral's IQL, run by turns with ours in one
 # sitting, was ahead of it by a little more often than behind.
 #
-# On a CPU a batch of agents costs what they cost one by one: its cores are busy with one. What $A$ brings there
+# On a CPU a batch of agents costs about what they cost one by one: its cores are busy with one. What $A$ brings there
 # is larger products for the small networks of BC and TD3+BC. The ensembles of ten are bound by
-# products already at $A = 1$.
+# products already at $A = 1$, and with eight agents their parameters no longer fit the cache: the rows above that are slower for
+# each agent than alone.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
 # each phase of an update once, as a CUDA graph, and replays it with one launch. Whether a page is read with such a record
