@@ -381,6 +381,12 @@ def is_config_value(value: Any, like: Any) -> bool:
     return isinstance(value, type(like))
 
 
+def kind_of(value: Any) -> str:
+    """The type of a value in words: "a float", "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
 def override(config: Any, overrides: dict[str, Any], where: str) -> Any:
     """`config` with fields replaced; unknown names and wrong types are errors that name the field."""
     import difflib
@@ -392,8 +398,8 @@ def override(config: Any, overrides: dict[str, Any], where: str) -> Any:
             raise ConfigError(f"{where}: no field {name!r}; near: {', '.join(near)}")
         if not is_config_value(value, fields[name]):
             raise ConfigError(
-                f"{where}: field {name!r} = {value!r} is a {type(value).__name__}, "
-                f"expected a {type(fields[name]).__name__}"
+                f"{where}: field {name!r} = {value!r} is {kind_of(value)}, "
+                f"expected {kind_of(fields[name])}"
             )
         low, high = _RANGES.get(name, (-math.inf, math.inf))
         most = sys.float_info.max if isinstance(fields[name], float) else 2**31 - 1

@@ -1,8 +1,8 @@
 """Diagnostics of the paper's view: how one TD backup moves the Q-values of other pairs.
 
 Source: the slides of Ma et al., "Reining Generalization in Offline Reinforcement Learning via
-Representation Distinction" (NeurIPS 2023), pages "Overgeneralization" and "Method". Nothing here is
-trained on; rdlib.rd holds the losses.
+Representation Distinction" (NeurIPS 2023), pages "Overgeneralization" and "Method". Of these
+only `feature_kernel` is trained on, by the losses in rdlib.rd.
 
 The exact quantities (`ntk`, `td_step`, `taylor_prediction`, `seem`) look at one ensemble member of
 one agent and take plain batches (n,O), (n,U); the cheap ones, made of features, keep all axes.

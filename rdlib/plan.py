@@ -16,7 +16,7 @@ from rdlib import algos, compiled, matmul, simulate
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
-from rdlib.engine import ConfigError, is_config_value
+from rdlib.engine import ConfigError, is_config_value, kind_of
 from rdlib.results import fingerprint
 
 SCALES = ("auto", "quick", "paper")
@@ -55,8 +55,7 @@ class TrainConfig:
             fits = isinstance(value, Mapping) if default == {} else is_config_value(value, default)
             if not fits:
                 raise ConfigError(
-                    f"{f.name} = {value!r} is a {type(value).__name__}, "
-                    f"expected a {type(default).__name__}"
+                    f"{f.name} = {value!r} is {kind_of(value)}, expected {kind_of(default)}"
                 )
         for name in ("steps", "size", "eval_every"):
             if getattr(self, name) < 0:

@@ -35,6 +35,7 @@ from rdlib.engine import (
     per_agent,
     shared,
 )  # fmt: skip
+from rdlib.kernel import feature_kernel
 from rdlib.nets import Actor, Critic, Initialiser, member_mean, member_std
 from rdlib.rng import Streams
 
@@ -91,10 +92,7 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
 def similarity(first: Tensor, second: Tensor, config: RDConfig) -> Tensor:
     """The penalised kernel of two feature tensors: (A,E,B,H), (A,E,B,H) -> (A,E,B)."""
-    if config.kernel == "cosine":
-        k = torch.cosine_similarity(first, second, dim=-1)
-    else:
-        k = (first * second).sum(-1)
+    k = feature_kernel(first, second, config.kernel)
     return {"abs": k.abs, "plain": lambda: k, "square": k.square}[config.magnitude]()
 
 

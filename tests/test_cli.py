@@ -272,7 +272,7 @@ def test_bench(capsys, tmp_path):
         ("train --config =8", r"no field ''"),
         ("train --config width=8;depth=1", r"'width' = '8;depth=1' is a str"),
         ("train --config widht=8", r"no field 'widht'; near: width"),
-        ("train --config width=a", r"'width' = 'a' is a str, expected an? int"),
+        ("train --config width=a", r"'width' = 'a' is a str, expected an int"),
         ("train --config beta=true", r"'beta' = True is a bool, expected a float"),
         ("train --config beta=NaN", r"'beta' = nan"),
         ("train --config width=8,width=16", r"width is given twice"),
