@@ -83,13 +83,12 @@ for q in questions:
         whole = all(d in by_dataset and by_dataset[d].seeds == q.seeds for d in q.datasets)
         done = sum(len(c.seeds) for c in by_dataset.values())
         part_run = f"{done} of {len(q.seeds) * len(q.datasets)} runs" if done else "not run"
-        hours = sum(grid.core_hours(q.algo, d, len(q.seeds), rates) for d in q.datasets)
         rows.append({
             "stage": q.stage, "question": q.question, "algorithm": tables.title(q.algo),
             "variant": label(variant), "status": "run" if whole else part_run,
             "mean": np.mean([c.mean for c in by_dataset.values()]) if whole else np.nan,
             **{d: tables.spread(c.last) for d, c in by_dataset.items()},
-            "seeds": f"{min(q.seeds)} to {max(q.seeds)}", "core hours": np.nan if whole else hours,
+            "seeds": f"{min(q.seeds)} to {max(q.seeds)}", "core hours": np.nan if whole else q.core_hours(rates),
         })  # fmt: skip
 table = pd.DataFrame(rows)
 for stage, heading in stages.items():

@@ -274,7 +274,7 @@ summaries(quick, "quick scale, bundled data")
 # %% tags=["hide-input"]
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
-shown = table.drop(columns=["table", "paper_bold", "bold", "p", "note", "best_std", "corl_best"])
+shown = table.drop(columns=["table", "paper_bold", "bold", "p", "best_std", "corl_best"])
 display(tables.scrolled(shown))
 print(f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU")
 files = {"csv": table.to_csv(index=False), "md": tables.markdown(cells), "tex": tables.latex(cells)}

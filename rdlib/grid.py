@@ -3,7 +3,6 @@
 datasets of one environment side by side. What runs them is workflow/Snakefile.
 """
 
-import csv
 import dataclasses
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -11,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rdlib import algos
+from rdlib import algos, rows
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.engine import ConfigError
-from rdlib.plan import PLUGIN_PREFIX, TrainConfig, command
+from rdlib.plan import TrainConfig, command, variants_of
 from rdlib.results import Record, fingerprint
 
 SEEDS = (0, 1, 2, 3, 4)  # of every cell of the tables; the paper does not say how many it took
 TABLES = (1, 2)
 SOURCES = ("d4rl", "bundled")
+STAGES = ("select", "rival", "ablate")
+SPEED_COLUMNS = ("device", "algo", "agents", "agent_updates_per_s", "unit", "date", "commit")
 COLUMNS = ("stage", "name", "question", "algo", "datasets", "seeds", "config", "plugin", "variants")
 
 
@@ -57,7 +58,7 @@ class Job:
 class Question:
     """A row of ablations.csv: one comparison of the protocol."""
 
-    stage: str  # select, rival, ablate
+    stage: str  # of STAGES
     name: str
     question: str
     algo: str
@@ -78,6 +79,11 @@ class Question:
             for environment, names in found.items()
         ]  # fmt: skip
 
+    def core_hours(self, rates: Mapping[str, float]) -> float:
+        """Projected hours of one CPU core for one variant, all datasets and seeds, at the paper's scale."""
+        each = (core_hours(self.algo, d, len(self.seeds), rates, self.config) for d in self.datasets)
+        return sum(each)
+
     def answers(self, variant: Mapping[str, Any], records: Iterable[Record]) -> list[Record]:
         """The records of one variant: the same algorithm, and the very configuration asked for."""
         return [r for r in records if self._asked_for(variant, r)]
@@ -89,11 +95,9 @@ class Question:
         recipe = algos.find(self.algo)
         size = recipe.entry.quick if r.scale == "quick" else recipe.entry.paper
         cell = cells.find(self.algo, dataset) if r.scale == "paper" else None
-        own = {k: v for k, v in variant.items() if not k.startswith(PLUGIN_PREFIX)}
-        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
+        asked = TrainConfig(algo=self.algo, config=self.config, plugin=self.plugin, variants=(variant,))
         preset = {**size.overrides, **(cell.config if cell else {})}
-        config = recipe.config({**preset, **self.config, **own})
-        plugin = recipe.plugin_config({**self.plugin, **extra})
+        [(config, plugin)] = variants_of(asked, recipe, preset)
         return dataclasses.asdict(config) == r.config and r.plugin == (
             None if plugin is None else dataclasses.asdict(plugin)
         )
@@ -147,44 +151,53 @@ def not_run(rates: Mapping[str, float]) -> tuple[dict, dict]:
 
 def read_questions(path: Path) -> list[Question]:
     """The protocol's questions. Raises ConfigError naming file, line and what is wrong with it."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    questions: list[Question] = []
-    for line, row in enumerate(rows, 2):
-        try:
-            if tuple(row) != COLUMNS or None in row.values():
-                raise ConfigError(f"expected the columns {', '.join(COLUMNS)}")
-            q = Question(
-                row["stage"], row["name"], row["question"], row["algo"], tuple(row["datasets"].split()),
-                tuple(int(s) for s in row["seeds"].split()), json.loads(row["config"] or "{}"),
-                json.loads(row["plugin"] or "{}"), tuple(json.loads(row["variants"] or "[{}]")),
-            )  # fmt: skip
-            if unknown := set(q.datasets) - catalog.ENTRIES.keys():
-                raise ConfigError(f"unknown datasets {sorted(unknown)}")
-            if any(q.name == other.name for other in questions):
-                raise ConfigError(f"a second row of the name {q.name!r}")
-            recipe = algos.find(q.algo)
-            recipe.config(q.config)
-            recipe.plugin_config(q.plugin)
-        except (ConfigError, ValueError) as error:
-            raise ConfigError(f"{path}, line {line}: {error}") from None
-        questions.append(q)
-    return questions
+    return rows.read(path, COLUMNS, _question, lambda q: q.name)
+
+
+def _question(row: dict[str, str]) -> Question:
+    """A row of ablations.csv. Raises ConfigError."""
+    variants = rows.objects(row, "variants", row["variants"] or "[{}]")
+    q = Question(
+        rows.choice(row, "stage", STAGES), row["name"], row["question"], row["algo"],
+        tuple(row["datasets"].split()), tuple(int(s) for s in row["seeds"].split()),
+        rows.mapping(row, "config"), rows.mapping(row, "plugin"), variants,
+    )  # fmt: skip
+    if not q.name or not q.datasets or not q.seeds:
+        raise ConfigError("needs a name, datasets and seeds")
+    if unknown := set(q.datasets) - catalog.ENTRIES.keys():
+        raise ConfigError(f"unknown datasets {sorted(unknown)}")
+    asked = TrainConfig(  # refuses doubled seeds
+        algo=q.algo, dataset=",".join(q.datasets), seeds=q.seeds, config=q.config, plugin=q.plugin,
+        variants=q.variants,
+    )  # fmt: skip
+    settings = variants_of(asked, algos.find(q.algo), {})
+    if len(set(map(str, settings))) < len(settings) or len(set(q.datasets)) < len(q.datasets):
+        raise ConfigError("a dataset or a variant stands there twice")
+    return q
 
 
 def read_rates(path: Path) -> dict[str, float]:
-    """Agent-updates per core second by algorithm, as workflow/speed.py measured them."""
-    with open(path, newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["unit"] == "core second"]
-    return {r["algo"]: float(r["agent_updates_per_s"]) for r in rows}  # the last measured counts
+    """Agent-updates per core second by algorithm, as workflow/speed.py measured them; the last measured
+    counts. Raises ConfigError naming file and line."""
+
+    def make(row: dict[str, str]) -> tuple[str, float] | None:
+        unit = rows.choice(row, "unit", ("core second", "device second"))
+        if (rate := rows.number(row, "agent_updates_per_s")) <= 0:
+            raise ConfigError(f"agent_updates_per_s = {rate:g}, expected more than 0")
+        return (algos.find(row["algo"]).name, rate) if unit == "core second" else None
+
+    return dict(filter(None, rows.read(path, SPEED_COLUMNS, make)))
 
 
-def core_hours(algo: str, dataset: str, agents: int, rates: Mapping[str, float]) -> float:
-    """Projected hours of one CPU core for `agents` runs at the paper's scale, evaluation not counted;
-    larger ensembles in proportion. DR3 is taken to cost what RD does, layer norm nothing."""
+def core_hours(
+    algo: str, dataset: str, agents: int, rates: Mapping[str, float], more: Mapping[str, Any] = {}
+) -> float:  # fmt: skip
+    """Projected hours of one CPU core for `agents` runs at the paper's scale, evaluation not counted, of
+    the cell's configuration and `more` fields on top; larger ensembles in proportion. DR3 is taken to cost
+    what RD does, layer norm nothing."""
     recipe, cell = algos.find(algo), cells.find(algo, dataset)
     steps = (cell.steps if cell else 0) or recipe.entry.paper.steps
-    config = recipe.config({**recipe.entry.paper.overrides, **(cell.config if cell else {})})
+    config = recipe.config({**recipe.entry.paper.overrides, **(cell.config if cell else {}), **more})
     default = recipe.entry.config()
     larger = getattr(config, "n_critics", 1) / getattr(default, "n_critics", 1)
     base = next(name for name, entry in algos.ALGORITHMS.items() if entry is recipe.entry)

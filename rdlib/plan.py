@@ -154,7 +154,7 @@ def make_plan(asked: TrainConfig) -> Plan:
     if scale == "auto":
         scale = "paper" if device.type == "cuda" else "quick"
     size = recipe.entry.quick if scale == "quick" else recipe.entry.paper
-    _variants(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
+    variants_of(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
     names = [name.strip() for name in asked.dataset.split(",")]
     if len(set(names)) < len(names):
         raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
@@ -178,7 +178,7 @@ def make_plan(asked: TrainConfig) -> Plan:
         agents=tuple(
             AgentPlan(d, seed, _completed(config, d, env_id), plugin)
             for d, cell in zip(datasets, settings, strict=True)
-            for config, plugin in _variants(
+            for config, plugin in variants_of(
                 asked, recipe, {**size.overrides, **(cell.config if cell else {})}
             )
             for seed in asked.seeds
@@ -195,10 +195,10 @@ def make_plan(asked: TrainConfig) -> Plan:
     return plan
 
 
-def _variants(
+def variants_of(
     asked: TrainConfig, recipe: algos.Recipe, preset: Mapping[str, Any]
 ) -> list[tuple[Any, Any]]:
-    """Configuration and plug-in configuration of each variant, on top of `preset`."""
+    """Configuration and plug-in configuration of each variant, on top of `preset`. Raises ConfigError."""
     chosen = []
     for variant in asked.variants:
         own = {k: v for k, v in variant.items() if not str(k).startswith(PLUGIN_PREFIX)}

@@ -11,7 +11,8 @@ import json
 import math
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -158,8 +159,8 @@ def save_record(record: Record, folder: Path) -> Path:
 def load_record(path: Path) -> Record:
     """Read one record strictly. Raises RecordError naming the file and the field."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_text(), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a readable record: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: holds a {type(content).__name__}, expected one record")
@@ -177,17 +178,58 @@ def load_record(path: Path) -> Record:
         if not isinstance(content[name], _plain(kind)) or isinstance(content[name], bool):
             raise RecordError(f"{path}: field {name!r} = {content[name]!r}, expected {kind}")
     record = Record(**content)
-    if record.status not in ("finished", "diverged"):
-        raise RecordError(f"{path}: status {record.status!r}, expected finished or diverged")
-    steps = [e["step"] for e in record.evaluations if _is_evaluation(e)]
-    if not steps or len(steps) < len(record.evaluations) or steps != sorted(set(steps)):
-        raise RecordError(
-            f"{path}: evaluations need increasing steps with finite returns, found {steps} in "
-            f"{len(record.evaluations)}"
-        )
-    if record.reference is not None and len(record.reference) != 2:
-        raise RecordError(f"{path}: reference {record.reference}, expected (min, max)")
+    for wrong in _contradictions(record):
+        raise RecordError(f"{path}: {wrong}")
     return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which may not say one name twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name stands twice in {sorted(name for name, _ in pairs)}")
+    return found
+
+
+def _contradictions(r: Record) -> Iterator[str]:
+    """What no run could have recorded."""
+    for name in ("algo", "dataset", "dataset_source", "dataset_digest", "env_id", "scale", "config_hash"):
+        if not getattr(r, name):
+            yield f"field {name!r} is empty"
+    least = {"seed": 0, "steps": 1, "dataset_size": 1, "last_k": 1, "agents": 1, "seconds": 0}
+    for name, low in least.items():
+        if not low <= getattr(r, name) < math.inf:
+            yield f"field {name!r} = {getattr(r, name)}, expected at least {low}"
+    steps = [e["step"] for e in r.evaluations if _is_evaluation(e)]
+    if not steps or len(steps) < len(r.evaluations) or steps != sorted(set(steps)):
+        yield (
+            f"evaluations need increasing steps with finite returns, found {steps} in "
+            f"{len(r.evaluations)}"
+        )
+    if r.status == "finished":
+        if (r.stopped_at, steps[-1]) != (r.steps, r.steps):
+            yield (
+                f"finished, but of {r.steps} updates {r.stopped_at} were done and the last evaluation is "
+                f"after {steps[-1]}"
+            )
+    elif r.status != "diverged":
+        yield f"status {r.status!r}, expected finished or diverged"
+    elif not steps[-1] <= r.stopped_at <= r.steps:
+        yield f"diverged after {r.stopped_at} of {r.steps} updates, evaluated after {steps[-1]}"
+    if r.reference is not None and not _is_range(r.reference):
+        yield f"reference {r.reference}, expected (min, max)"
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(r.scores()).all():
+            yield "returns too large to be scored"
+
+
+def _is_range(pair: list[Any]) -> bool:
+    return len(pair) == 2 and all(map(_is_finite, pair)) and pair[0] < pair[1]
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether `value` is a number that a float holds."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _is_evaluation(row: Any) -> bool:
@@ -195,8 +237,7 @@ def _is_evaluation(row: Any) -> bool:
     if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] < 0:
         return False
     returns = row.get("returns")
-    numbers = isinstance(returns, list) and all(type(r) in (int, float) for r in returns)
-    return bool(numbers and returns and all(map(math.isfinite, returns)))
+    return isinstance(returns, list) and bool(returns) and all(map(_is_finite, returns))
 
 
 def _plain(kind: Any) -> tuple[type, ...]:

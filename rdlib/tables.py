@@ -3,7 +3,9 @@
 A cell of ours is the mean ± deviation over seeds of last-iterate scores. A run that diverged has no last
 iterate and counts as 0, D4RL's score of a random policy; its best is the best evaluation it lived to
 see. Nothing is averaged over what differs: a cell whose records differ in scale, data, configuration or
-manner of evaluation is refused by name, and so is a doubled or, where seeds are fixed, missing seed.
+manner of evaluation is refused by name, and so is a doubled or, where seeds are fixed, missing seed. Nor is
+anything compared that differs in more than what it is compared for: RD's column and its base's differ in
+the plug-in alone.
 
 Bold follows the rule that the paper's bold follows: in Table 1 an RD column that scores no less than its
 base, in Table 2 an RD column that scores no less than every column without RD. A dagger is ours: the
@@ -12,7 +14,6 @@ scale only; nothing of ours is ever bold against a number of the paper.
 """
 
 import base64
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,15 +23,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib import stats
+from rdlib import rows, stats
 from rdlib.data import catalog
-from rdlib.results import Record, fingerprint, load_records
+from rdlib.results import Record, load_records
 
 TITLES = {
     "td3n": "TD3-N-UNC", "sacn": "SAC-N-UNC", "td3bc": "TD3+BC", "cql": "CQL", "bc": "BC", "dt": "DT",
     "iql": "IQL", "edac": "EDAC", "diffusion_ql": "Diffusion-QL",
 }  # fmt: skip
 SUFFIXES = {"_rd": " + RD", "_dr3": " + DR3", "_ln": " + LN"}
+_COLUMNS = (*TITLES, *(f"{algo}_rd" for algo in TITLES))
 TOTALS = {  # rows of Table 2 that add up others, by what their names begin with
     "mujoco-total": ("halfcheetah", "hopper", "walker2d"),
     "adroit-total": ("pen",),
@@ -54,7 +56,7 @@ class Shown:
 
 
 class TableError(ValueError):
-    """A cell that no number can be given for, or a file of published numbers that cannot be read."""
+    """A cell that no number can be given for."""
 
 
 @dataclass(frozen=True)
@@ -123,55 +125,44 @@ def title(algo: str) -> str:
 
 
 def read_paper(path: Path) -> list[Printed]:
-    """The paper's tables. Raises TableError naming file and line."""
-    return [
-        Printed(
-            int(row["table"]), row["algo"], row["dataset"], float(row["mean"]),
-            float(row["std"]) if row["std"] else None, row["bold"] == "1",
-        )
-        for row in _rows(path, ("table", "algo", "dataset", "mean", "std", "bold"))
-    ]  # fmt: skip
+    """The paper's tables. Raises ConfigError naming file and line."""
+
+    def make(row: dict[str, str]) -> Printed:
+        return Printed(
+            int(rows.choice(row, "table", ("1", "2"))), rows.choice(row, "algo", _COLUMNS),
+            rows.choice(row, "dataset", (*catalog.ENTRIES, *TOTALS)), rows.number(row, "mean"),
+            rows.number(row, "std") if row["std"] else None, rows.choice(row, "bold", "01") == "1",
+        )  # fmt: skip
+
+    columns = ("table", "algo", "dataset", "mean", "std", "bold")
+    return rows.read(path, columns, make, lambda p: (p.table, p.algo, p.dataset))
 
 
 def read_corl(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
     """CORL's (last, best) by algorithm and dataset; `sacn_min` is its SAC-N, the minimum over up to 500
-    critics, which no column of the paper is. Raises TableError naming file and line."""
-    rows = _rows(path, ("algo", "dataset", "last", "best"))
-    return {(r["algo"], r["dataset"]): (float(r["last"]), float(r["best"])) for r in rows}
+    critics, which no column of the paper is. Raises ConfigError naming file and line."""
 
+    def make(row: dict[str, str]) -> tuple[tuple[str, str], tuple[float, float]]:
+        algo = rows.choice(row, "algo", (*TITLES, "sacn_min"))
+        dataset = rows.choice(row, "dataset", tuple(catalog.ENTRIES))
+        return (algo, dataset), (rows.number(row, "last"), rows.number(row, "best"))
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise TableError(
-            f"{path}: {error.strerror}; it is part of a clone of the repository"
-        ) from None
-    for line, row in enumerate(rows, 2):
-        if tuple(row) != columns or None in row.values():
-            raise TableError(
-                f"{path}, line {line}: {row}, expected the columns {', '.join(columns)}"
-            )
-        for name in {"table", "mean", "std", "last", "best"} & row.keys():
-            try:
-                float(row[name] or (0 if name == "std" else ""))
-            except ValueError:
-                raise TableError(
-                    f"{path}, line {line}: {name} = {row[name]!r} is no number"
-                ) from None
-    return rows
+    return dict(rows.read(path, ("algo", "dataset", "last", "best"), make, lambda item: item[0]))
 
 
 def read_scale(folder: Path, scale: str) -> list[Record]:
-    """The records in `folder`, all of one scale; none where there is no such folder. Raises TableError
-    for a record of another scale, RecordError for one that cannot be read (an older schema, say)."""
+    """The records in `folder`, all of one scale; none where there is no such folder. Raises TableError for
+    a record of another scale or that no table could show, RecordError for one that cannot be read."""
     if not folder.is_dir():
         return []
     records = load_records(folder)
     for r in records:
         if r.scale != scale:
             raise TableError(f"{folder / r.file_name}: of scale {r.scale!r}, not {scale!r}")
+        if r.algo.partition("_")[0] not in {name.partition("_")[0] for name in TITLES}:
+            raise TableError(f"{folder / r.file_name}: of an unknown algorithm, {r.algo!r}")
+        if catalog.short_name(r.dataset) not in catalog.ENTRIES:
+            raise TableError(f"{folder / r.file_name}: of an unknown dataset, {r.dataset!r}")
     return records
 
 
@@ -187,10 +178,7 @@ def collect(records: Iterable[Record], seeds: Collection[int] = ()) -> dict[tupl
 def _ours(algo: str, dataset: str, records: list[Record], seeds: Collection[int]) -> Ours:
     where = f"{algo} on {dataset}"
     records = sorted(records, key=lambda r: r.seed)
-    for what, of in _SAME.items():
-        found = sorted({str(of(r)) for r in records} - {"None"})
-        if len(found) > 1:
-            raise TableError(f"{where}: records of different {what}: {'; '.join(found)}")
+    _refuse_differences(where, records, _SAME)
     have = [r.seed for r in records]
     if doubled := sorted({s for s in have if have.count(s) > 1}):
         raise TableError(f"{where}: seed {doubled[0]} is there {have.count(doubled[0])} times")
@@ -210,19 +198,41 @@ def _ours(algo: str, dataset: str, records: list[Record], seeds: Collection[int]
     )  # fmt: skip
 
 
+def _refuse_differences(where: str, records: Sequence[Record], among: Iterable[str]) -> None:
+    """Raise TableError where records differ in one of `_SAME`; what one does not hold (None) is no
+    difference."""
+    for what in among:
+        values = [_SAME[what](r) for r in records]
+        if isinstance(values[0], dict):  # name the fields that differ, and not the others
+            names = sorted({n for v in values for n in v if any(v.get(n) != o.get(n) for o in values)})
+            values = [", ".join(f"{n} = {v.get(n)}" for n in names) for v in values]
+        who: dict[str, set[str]] = {}
+        for r, value in zip(records, values, strict=True):
+            if value is not None:
+                who.setdefault(str(value), set()).add(r.algo)
+        if len(who) > 1:
+            one = len({r.algo for r in records}) == 1
+            found = [v if one else f"{v} ({', '.join(sorted(a))})" for v, a in sorted(who.items())]
+            raise TableError(f"{where}: records of different {what}: {'; '.join(found)}")
+
+
 # What the records of one cell may not differ in. MuJoCo: 3.5 changed the dynamics of Hopper's contacts.
-_SAME: dict[str, Callable[[Record], object]] = {
+_SAME: dict[str, Callable[[Record], Any]] = {
     "scales": lambda r: r.scale,
     "datasets": lambda r: f"{r.dataset} ({r.dataset_source}, {r.dataset_digest[:12]})",
     "lengths (updates)": lambda r: r.steps,
-    "configurations": lambda r: fingerprint([r.config, r.plugin])[:12],
+    "configurations": lambda r: r.config,
+    "plug-ins": lambda r: r.plugin or {},
     "dtypes": lambda r: r.dtype,
+    "precisions": lambda r: r.matmul if r.matmul in ("tf32", "bf16") else "float32",
     "evaluations": lambda r: f"{r.env_id}, last {r.last_k}, reference {r.reference}",
     "time limits": lambda r: r.max_episode_steps,
     "numbers of episodes": lambda r: sorted({len(e["returns"]) for e in r.evaluations}),
     "times of evaluation": lambda r: r.steps_evaluated().tolist() if r.status == "finished" else None,
     "MuJoCo versions": lambda r: r.versions.get("mujoco"),
 }
+_PAIR = _SAME.keys() - {"plug-ins"}  # nor RD and its base
+_ROW = _PAIR - {"lengths (updates)", "configurations", "times of evaluation"}  # nor a table's row
 
 
 def join(
@@ -231,8 +241,8 @@ def join(
     corl: Mapping[tuple[str, str], tuple[float, float]] | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Every cell of a table, in its order, totals included (with neither ours nor CORL's). Raises
-    TableError where cells of one row ran on different data or scales, or `ours` is of quick scale; of
-    quick runs, where RD and its base ran on different data."""
+    TableError where `ours` is of quick scale, where cells of one row differ in what scores hang on, and,
+    of quick runs too, where RD and its base differ in anything but RD."""
     printed = [p for p in paper if p.table == table]
     for (algo, dataset), cell in ours.items():
         if cell.scale == "quick":
@@ -246,16 +256,14 @@ def join(
             Cell(p, ours.get(key), (quick or {}).get(key), (corl or {}).get(key), bold, probability)
         )
     for dataset in dict.fromkeys(p.dataset for p in printed):
-        row = [c.ours for c in cells if c.printed.dataset == dataset and c.ours]
-        for what, values in (("data", {o.digest for o in row}), ("scale", {o.scale for o in row})):
-            if len(values) > 1:
-                who = ", ".join(f"{o.algo} on {o.data} ({o.source}, {o.scale})" for o in row)
-                raise TableError(f"Table {table}, {dataset}: the row is not of one {what}: {who}")
-    for (algo, dataset), mine in (quick or {}).items():
-        base = (quick or {}).get((algo.removesuffix("_rd"), dataset))
-        if base is not None and base.digest != mine.digest:
-            which = f"{mine.digest[:12]}, without {base.digest[:12]}"
-            raise TableError(f"{algo} on {dataset}, quick: with RD it ran on other data ({which})")
+        row = [r for c in cells if c.printed.dataset == dataset and c.ours for r in c.ours.records]
+        _refuse_differences(f"Table {table}, {dataset}", row, sorted(_ROW) if row else ())
+    for runs in (ours, quick or {}):
+        for (algo, dataset), mine in runs.items():
+            base = runs.get((algo.removesuffix("_rd"), dataset))
+            if base is not None and base is not mine:
+                both = [*base.records, *mine.records]
+                _refuse_differences(f"{algo} on {dataset}, {mine.scale}", both, sorted(_PAIR))
     return cells
 
 
@@ -401,14 +409,30 @@ def lines(cell: Cell, cells: Sequence[Cell], bold: Callable[[str], str]) -> list
     else:
         mark = "†" if cell.bold and cell.p is not None and cell.p < SIGNIFICANT else ""
         lost = f" ({o.diverged} of {len(o.seeds)} diverged)" if o.diverged else ""
-        mine = (bold(spread(o.last)) if cell.bold else spread(o.last)) + mark + lost
-    small = [f"quick: {spread(q.last)} (n = {len(q.seeds)})"] if q else []
+        score = bold(spread(o.last)) if cell.bold else spread(o.last)
+        mine = f"{score}{mark}, best {stats.mean(o.best):.1f}{lost}"
+    best = f"best {stats.mean(q.best):.1f}, n = {len(q.seeds)}" if q else ""
+    small = [f"quick: {spread(q.last)} ({best})"] if q else []
     return [bold(theirs) if p.bold else theirs, mine, *small]
+
+
+def heading(algo: str, cells: Iterable[Cell]) -> list[str]:
+    """A column's title, and what was run of it at each scale: `quick: 12,000 updates, bundled`."""
+    ran = [o for c in cells if c.printed.algo == algo for o in (c.ours, c.quick) if o]
+    found = [title(algo)]
+    for scale in dict.fromkeys(o.scale for o in ran):
+        of = [o for o in ran if o.scale == scale]
+        updates = " or ".join(f"{n:,}" for n in sorted({o.steps for o in of}))
+        found.append(f"{scale}: {updates} updates, {' or '.join(sorted({o.source for o in of}))}")
+    return found
 
 
 def markdown(cells: Sequence[Cell]) -> str:
     """The table as the paper lays it out, each box the paper's number above ours."""
-    return _pipes(*_grid(cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format))), LEGEND)
+    head, body = _grid(
+        cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format)), "<br>".join
+    )
+    return _pipes(head, body, LEGEND)
 
 
 def _pipes(head: Sequence[str], body: Iterable[Sequence[str]], legend: str = "") -> str:
@@ -419,13 +443,13 @@ def _pipes(head: Sequence[str], body: Iterable[Sequence[str]], legend: str = "")
 def shown(cells: Sequence[Cell]) -> Shown:
     """The same as a page shows it; a narrow screen scrolls it sideways."""
 
-    def box(cell: Cell) -> str:
-        first, *others = lines(cell, cells, "<b>{}</b>".format)
-        return "<br>".join(
-            [first, *(f'<span style="font-size: 0.85em">{text}</span>' for text in others)]
-        )
+    def stacked(texts: list[str]) -> str:
+        small = (f'<span style="font-size: 0.85em">{text}</span>' for text in texts[1:])
+        return "<br>".join([texts[0], *small])
 
-    head, body = _grid(cells, box)
+    head, body = _grid(
+        cells, lambda c: stacked(lines(c, cells, "<b>{}</b>".format)), stacked
+    )
     name, pad = 'scope="row" style="white-space: normal"', 'style="padding: 0.2em 0.7em"'
     headings = "".join(f'<th scope="col" {pad}>{text}</th>' for text in head)
     rows = "".join(
@@ -482,11 +506,13 @@ def downloads(name: str, files: Mapping[str, str]) -> Shown:
 def latex(cells: Sequence[Cell]) -> str:
     """The same for a paper that loads booktabs."""
 
-    def box(cell: Cell) -> str:
-        text = r" \\ ".join(lines(cell, cells, r"\textbf{{{}}}".format))
-        return rf"\shortstack[r]{{{text}}}".replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+    def stacked(texts: list[str]) -> str:
+        text = r"\shortstack[r]{" + r" \\ ".join(texts) + "}"
+        return text.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
-    head, body = _grid(cells, box)
+    head, body = _grid(
+        cells, lambda c: stacked(lines(c, cells, r"\textbf{{{}}}".format)), stacked
+    )
     legend = LEGEND.replace("†", r"$^\dagger$").replace("±", r"$\pm$").replace("<", "$<$")
     rows = [" & ".join(row) + r" \\" for row in (head, *body)]
     begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
@@ -497,14 +523,18 @@ def latex(cells: Sequence[Cell]) -> str:
 LEGEND = (
     "In each box: the paper's number, then ours (mean ± deviation over seeds of last-iterate normalised "
     "scores, at the paper's scale), then, where there are any, runs at quick scale, which are comparable "
-    "with neither. Bold: by the paper's rule, ours only against ours. †: p < 0.05, permutation test."
+    "with neither; best: the mean over seeds of each one's best evaluation, which is optimistic. Each "
+    "heading says how long ours ran and whose data: d4rl, or bundled, stand-ins rolled out by rdlib. Bold: "
+    "by the paper's rule, ours only against ours. †: p < 0.05, permutation test."
 )
 
 
-def _grid(cells: Sequence[Cell], text: Callable[[Cell], str]) -> tuple[list[str], list[list[str]]]:
-    """Heading and rows, datasets down and algorithms across, in the paper's order."""
+def _grid(
+    cells: Sequence[Cell], text: Callable[[Cell], str], stacked: Callable[[list[str]], str]
+) -> tuple[list[str], list[list[str]]]:  # fmt: skip
+    """Headings and rows, datasets down and algorithms across, in the paper's order."""
     algos = list(dict.fromkeys(c.printed.algo for c in cells))
     datasets = list(dict.fromkeys(c.printed.dataset for c in cells))
     by_key = {(c.printed.dataset, c.printed.algo): text(c) for c in cells}
     body = [[d.replace("-total", " total"), *(by_key[d, a] for a in algos)] for d in datasets]
-    return ["dataset", *map(title, algos)], body
+    return ["dataset", *(stacked(heading(a, cells)) for a in algos)], body

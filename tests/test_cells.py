@@ -34,6 +34,34 @@ def test_the_settings_are_fields_of_the_algorithm_and_differ_from_its_defaults(c
     assert cell.steps >= 0 and cell.source
 
 
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("3,td3n,hopper-medium,,,x", "table = '3', expected one of 1, 2"),
+        ("1,td4n,hopper-medium,,,x", "no algorithm 'td4n'"),
+        ("1,td3n,hopper-big,,,x", "dataset = 'hopper-big'"),
+        ("1,td3n,hopper-medium,many,,x", "steps = 'many'"), ("1,td3n,hopper-medium,-1,,x", "steps"),
+        ("1,td3n,hopper-medium,,{,x", "config = '{': "), ("1,td3n,hopper-medium,,3,x", "config = '3'"),
+        ('1,td3n,hopper-medium,,"{""btea"": 1.0}",x', "no field 'btea'"),
+        ('1,td3n,hopper-medium,,"{""beta"": ""1""}",x', "'beta' = '1' is"),
+        ("1,td3n,hopper-medium,,", "5 values for 6 columns"),
+        ("2,bc,hopper-medium,,,x", "hopper-medium'.* stands in line 2 already"),
+        ("1,bc,hopper-medium,7,,x", "other steps or config than before"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_row_is_told_by_its_line(tmp_path, row, message):
+    path = tmp_path / "cells.csv"
+    path.write_text(",".join(cells.COLUMNS) + "\n2,bc,hopper-medium,,,x\n")
+    assert [c.algo for c in cells.read(path)] == ["bc"]
+    path.write_text(path.read_text() + row + "\n")
+    with pytest.raises(ConfigError, match=f"cells.csv, line 3: .*{message}"):
+        cells.read(path)
+    path.write_text("tabel" + cells.FILE.read_text()[5:])
+    with pytest.raises(ConfigError, match="cells.csv, line 1: 'tabel,.*expected the columns table,algo"):
+        cells.read(path)
+
+
 def test_rd_changes_nothing_else_about_a_cell():
     for cell in cells.cells():
         if cell.algo.endswith("_rd"):

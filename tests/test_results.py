@@ -170,7 +170,19 @@ def test_an_ill_typed_field_is_named(tmp_path, field):
         ({"evaluations": [{"step": 0, "returns": 1.0}]}, "evaluations"),
         ({"evaluations": [{"step": 0, "returns": [None]}]}, "evaluations"),
         ({"evaluations": [evaluation(0, math.nan)]}, "evaluations"),
-        ({"reference": [1.0]}, "reference"),
+        ({"reference": [1.0]}, "reference"), ({"reference": [180.0, -20.0]}, "reference"),
+        ({"reference": [None, None]}, "reference"), ({"reference": ["a", "b"]}, "reference"),
+        ({"reference": [1, 1]}, "reference"), ({"reference": [0, 10**400]}, "reference"),
+        ({"evaluations": [evaluation(400, 10**400)]}, "evaluations"),
+        ({"evaluations": [evaluation(400, 1e308, 1e308)]}, "too large to be scored"),
+        ({"evaluations": RECORD.evaluations[:-1]}, "finished, .* last evaluation is after 200"),
+        ({"stopped_at": 399}, "finished, but of 400 updates 399 were done"),
+        ({"status": "diverged", "stopped_at": 399}, "diverged after 399 of 400 .*, evaluated after 400"),
+        ({"status": "diverged", "stopped_at": 401}, "diverged after 401 of 400"),
+        ({"seed": -1}, "'seed' = -1"), ({"steps": 0}, "'steps' = 0"), ({"agents": 0}, "'agents' = 0"),
+        ({"last_k": 0}, "'last_k' = 0"), ({"dataset_size": 0}, "'dataset_size' = 0"),
+        ({"seconds": -1.0}, "'seconds' = -1.0"), ({"seconds": math.nan}, "'seconds' = nan"),
+        ({"dataset_digest": ""}, "'dataset_digest' is empty"), ({"algo": ""}, "'algo' is empty"),
     ],
     ids=str,
 )  # fmt: skip
@@ -181,7 +193,17 @@ def test_other_contents_are_refused(tmp_path, values, message):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'"text"'], ids=str)
+def test_a_name_that_stands_twice_is_refused(tmp_path):
+    path = save_record(RECORD, tmp_path)
+    path.write_text(path.read_text().replace('"seed": 3', '"seed": 3, "seed": 4'))
+    with pytest.raises(RecordError, match=r"record-.*: a name stands twice in \['agents'"):
+        load_record(path)
+
+
+NOTHING = [b"", b"{", b"[1]", b"null", b"\xff\xfe", b'"text"', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("content", NOTHING, ids=lambda c: repr(c[:8]))
 def test_files_that_are_no_records_are_refused(tmp_path, content):
     path = tmp_path / "record-x.json"
     path.write_bytes(content)

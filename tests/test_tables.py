@@ -14,6 +14,7 @@ import test_results
 
 from rdlib import plots, stats, tables
 from rdlib.algos import cells as settings
+from rdlib.engine import ConfigError
 from rdlib.results import RecordError, load_records, save_record
 from rdlib.tables import TOTALS, TableError
 
@@ -125,21 +126,38 @@ def test_corl_s_numbers_are_whole_and_the_best_is_no_less_than_the_last():
     assert {d for _, d in CORL} < {p.dataset for p in PAPER}
 
 
+HEAD = b"table,algo,dataset,mean,std,bold\n"
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("table,algo\n1,td3n\n", "line 2.*expected the columns"),
-        ("table,algo,dataset,mean,std,bold\n1,td3n,a,x,,0\n", "line 2: mean = 'x'"),
-        ("table,algo,dataset,mean,std,bold\n1,td3n,a,1.0,,0\n1,td3n,b,,,0\n", "line 3: mean = ''"),
-        ("table,algo,dataset,mean,std,bold\n1,td3n,a,1.0\n", "line 2.*expected the columns"),
+        (b"", "line 1: '', expected the columns table,algo"),
+        (b"table,algo\n1,td3n\n", "line 1: 'table,algo', expected the columns"),
+        (HEAD, "has no row"),
+        (HEAD + b"1,td3n,hopper-medium,1.0\n", "line 2: 4 values for 6 columns"),
+        (HEAD + b"1,td3n,hopper-medium,1.0,,0,7\n", "line 2: 7 values for 6 columns"),
+        (HEAD + b"1,td3n,hopper-medium,x,,0\n", "line 2: mean = 'x' is no number"),
+        (HEAD + b"1,td3n,hopper-medium,nan,,0\n", "line 2: mean = 'nan' is no number"),
+        (HEAD + b"1,td3n,hopper-medium,1,inf,0\n", "line 2: std = 'inf' is no number"),
+        (HEAD + b"1,td3n,hopper-medium,1,,0\n1,sacn,hopper-medium,,,0\n", "line 3: mean = ''"),
+        (HEAD + b"1,td3n,hopper-medium,1,,yes\n", "line 2: bold = 'yes', expected one of 0, 1"),
+        (HEAD + b"3,td3n,hopper-medium,1,,0\n", "line 2: table = '3', expected one of 1, 2"),
+        (HEAD + b"1,td4n,hopper-medium,1,,0\n", "line 2: algo = 'td4n', expected one of td3n"),
+        (HEAD + b"1,td3n,hopper,1,,0\n", "line 2: dataset = 'hopper', expected one of"),
+        (HEAD + 2 * b"1,td3n,hopper-medium,1,,0\n", r"line 3: .*'hopper-medium'\) stands in line 2"),
+        (HEAD + b"1,td3n,\xff,1,,0\n", "not a readable CSV file: .*utf-8"),
+        (HEAD + b'1,"td3n,x\n', "not a readable CSV file: unexpected end"),
     ],
+    ids=str,
 )
 def test_a_file_of_numbers_is_read_strictly(tmp_path, content, message):
-    (tmp_path / "paper.csv").write_text(content)
-    with pytest.raises(TableError, match=message):
-        tables.read_paper(tmp_path / "paper.csv")
-    with pytest.raises(TableError, match=r"absent.csv: .*clone of the repository"):
-        tables.read_paper(tmp_path / "absent.csv")
+    path = tmp_path / "paper.csv"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{message}"):
+        tables.read_paper(path)
+    with pytest.raises(ConfigError, match=r"absent.csv: .*clone of the repository"):
+        tables.read_corl(tmp_path / "absent.csv")
 
 
 # Ours ----------------------------------------------------------------------------------------
@@ -160,7 +178,7 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
     assert mine.last == pytest.approx((90.0, 90.0, 0.0)) and mine.diverged == 1
     assert mine.best[2] > 100
     text = tables.markdown(tables.join(1, PAPER, ours))
-    assert "60.0 ± 42.4 (1 of 3 diverged)" in text
+    assert re.search(r"60.0 ± 42.4, best \d+.\d \(1 of 3 diverged\)", text)
 
 
 @pytest.mark.parametrize(
@@ -172,8 +190,9 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
             {"dataset": "d4rl/hopper-medium-v2", "dataset_source": "d4rl"},
             "different datasets.*d4rl",
         ),
-        ({"config": {"beta": 2.0}}, "different configurations"),
-        ({"plugin": {"weight": 1.0}}, "different configurations"),
+        ({"config": {"beta": 2.0}}, "different configurations: beta = 2.0; beta = None"),
+        ({"plugin": {"weight": 1.0}}, "different plug-ins: weight = 1.0; weight = None"),
+        ({"matmul": "bf16"}, "different precisions: bf16; float32"),
         ({"steps": 100, "stopped_at": 100}, r"different lengths \(updates\): 100; 400"),
         ({"last_k": 2}, "different evaluations"),
         ({"versions": {"mujoco": "3.5.0"}}, "different MuJoCo versions: 3.4.0; 3.5.0"),
@@ -216,7 +235,7 @@ def test_a_row_is_of_one_dataset():
     d4rl = runs("td3n_rd", [1.0], "d4rl/hopper-medium-v2", dataset_source="d4rl")
     ours = tables.collect([*runs("td3n", [1.0]), *d4rl])
     with pytest.raises(
-        TableError, match=r"Table 1, hopper-medium: .*td3n on hopper-medium \(bundled"
+        TableError, match=r"Table 1, hopper-medium: .*different datasets: .*\(td3n_rd\); .*\(td3n\)"
     ):
         tables.join(1, PAPER, ours)
 
@@ -229,11 +248,45 @@ def test_quick_runs_with_rd_and_without_are_of_one_dataset():
             *runs("td3bc", FOUR, scale="quick", dataset_digest="f" * 64),
         ]
     )
-    with pytest.raises(TableError, match="td3n_rd on hopper-medium, quick: .* other data .e{12}, without"):
+    with pytest.raises(TableError, match="td3n_rd on .*, quick: .* datasets: .*e{12}.* .td3n_rd.;"):
         tables.join(1, PAPER, {}, quick)
     del quick["td3n_rd", "hopper-medium"]
     table = tables.frame(tables.join(1, PAPER, {}, quick)).set_index("algorithm")
     assert table.digest["td3bc"].dropna().tolist() == ["f" * 12]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"steps": 300, "stopped_at": 300}, r"lengths \(updates\): 300 \(td3n_rd\); 400 \(td3n\)"),
+        ({"config": {"n_critics": 50}}, "configurations: n_critics = 50 .*; n_critics = None .td3n."),
+        ({"last_k": 2}, "evaluations: .*last 1.*td3n.; .*last 2.*td3n_rd"),
+        ({"reference": [0.0, 1.0]}, "evaluations"), ({"dtype": "float64"}, "dtypes"),
+        ({"versions": {"mujoco": "3.5.0"}}, "MuJoCo versions"), ({"matmul": "tf32"}, "precisions"),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("scale", ["paper", "quick"])
+def test_rd_and_its_base_differ_in_nothing_but_rd(scale, change, message):
+    found = tables.collect(
+        [*runs("td3n", FOUR, scale=scale), *runs("td3n_rd", BETTER, scale=scale, **change)]
+    )
+    ours, quick = (found, {}) if scale == "paper" else ({}, found)
+    with pytest.raises(TableError, match=rf"hopper-medium.*different {message}"):
+        tables.join(1, PAPER, ours, quick)
+    plugin = runs("td3n_rd", BETTER, scale=scale, plugin={"weight": 0.1}, matmul="onednn")
+    found = tables.collect([*runs("td3n", FOUR, scale=scale), *plugin])
+    assert tables.join(1, PAPER, *((found, {}) if scale == "paper" else ({}, found)))
+
+
+def test_algorithms_of_a_row_may_differ_in_length_and_settings():
+    longer = {"steps": 800, "stopped_at": 800, "config": {"eta": 1.0}}
+    evaluations = [test_results.evaluation(800, 1.0)]
+    edac = runs("edac", FOUR, evaluations=evaluations, **longer)
+    assert tables.join(2, PAPER, tables.collect([*runs("td3n_rd", FOUR), *edac]))
+    other = runs("edac", FOUR, last_k=2, evaluations=evaluations, **longer)
+    with pytest.raises(TableError, match="Table 2, hopper-medium: .*different evaluations.*edac"):
+        tables.join(2, PAPER, tables.collect([*runs("td3n_rd", FOUR), *other]))
 
 
 def test_records_from_before_a_field_was_recorded_join_those_with_it():
@@ -256,6 +309,13 @@ def test_scales_have_folders_of_their_own(tmp_path):
     path = save_record(record(scale="quick"), tmp_path / "paper")
     with pytest.raises(TableError, match=rf"{re.escape(str(path))}: of scale 'quick', not 'paper'"):
         tables.read_scale(tmp_path / "paper", "paper")
+    for change, message in (
+        ({"algo": "tdn3_rd"}, "of an unknown algorithm, 'tdn3_rd'"),
+        ({"dataset": "hoper-medium"}, "of an unknown dataset, 'hoper-medium'"),
+    ):
+        path = save_record(record(**change), tmp_path / message)
+        with pytest.raises(TableError, match=rf"{re.escape(str(path))}: {message}"):
+            tables.read_scale(tmp_path / message, "paper")
     (tmp_path / "other").mkdir()
     with pytest.raises(RecordError, match="no records"):
         tables.read_scale(tmp_path / "other", "paper")
@@ -273,12 +333,15 @@ def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
     rd, plain = cell(cells, "td3n_rd", "hopper-medium"), cell(cells, "td3n", "hopper-medium")
     assert rd.bold and rd.p == pytest.approx(2 / 70) and not plain.bold and plain.p is None
     text = tables.markdown(cells)
-    assert "| 41.9 ± 50.5<br>25.0 ± 11.2 | **103.0 ± 0.8**<br>**75.0 ± 11.2**† |" in text
+    assert (
+        "| 41.9 ± 50.5<br>25.0 ± 11.2, best 28.1 | **103.0 ± 0.8**<br>**75.0 ± 11.2**†, best 78.1 |"
+        in text
+    )
     assert not cell(
         cells, "sacn_rd", "hopper-medium"
     ).bold  # without its base there is nothing to beat
     few = tables.collect([*runs("td3n", FOUR[:3]), *runs("td3n_rd", BETTER[:3])])
-    assert "**70.0 ± 8.2** |" in tables.markdown(
+    assert "**70.0 ± 8.2**, best" in tables.markdown(
         tables.join(1, PAPER, few)
     )  # three seeds: no dagger
     worse = tables.collect([*runs("td3n", BETTER), *runs("td3n_rd", FOUR)])
@@ -304,7 +367,11 @@ def test_quick_runs_stand_beside_never_in_and_are_never_bold():
     cells = tables.join(1, PAPER, {}, quick)
     assert not any(c.bold for c in cells)
     text = tables.markdown(cells)
-    assert "| **103.0 ± 0.8**<br>not run<br>quick: 75.0 ± 11.2 (n = 4) |" in text
+    assert "| **103.0 ± 0.8**<br>not run<br>quick: 75.0 ± 11.2 (best 78.1, n = 4) |" in text
+    head = text.splitlines()[0].split(" | ")
+    for words, name in zip(head[1:3], ("TD3-N-UNC", "TD3-N-UNC + RD")):
+        assert words == f"{name}<br>quick: 400 updates, bundled"
+    assert head[3] == "SAC-N-UNC"
     table = tables.frame(cells)
     assert len(table) == 72 + 2 and set(table[table.status == "run"].scale) == {"quick"}
     assert table[table.status == "run"].bold.isna().all()

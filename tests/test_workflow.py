@@ -113,6 +113,11 @@ def test_the_command_of_a_cell_that_was_not_run_is_one_that_the_command_line_tak
         assert (asked.algo, asked.seeds, asked.scale) == (algo, grid.SEEDS, "paper")
         assert tables.catalog.short_name(asked.dataset) == dataset
     assert hours["bc", "hopper-medium"] == pytest.approx(5 * 1e6 / RATES["bc"] / 3600, abs=0.1)
+    critics = {q.name: q for q in QUESTIONS if q.name in ("n-5", "n-20", "n-50", "base-td3n")}
+    base = critics["base-td3n"].core_hours(RATES)
+    assert base == pytest.approx(3 * 3 * 1e6 / RATES["td3n"] / 3600)
+    larger = [critics[name].core_hours(RATES) / base for name in ("n-5", "n-20", "n-50")]
+    assert larger == pytest.approx([1, 2, 5])
     edac = 5 * 3e6 * 5 / RATES["edac"] / 3600  # 50 critics instead of 10
     assert hours["edac", "hopper-medium"] == pytest.approx(edac, abs=0.1)
 
@@ -178,13 +183,20 @@ def test_rivals_have_as_many_values_to_choose_from_as_lambda():
         ({"algo": "td4"}, "line 2: .*no algorithm 'td4'"),
         ({"datasets": "hopper-big"}, "line 2: unknown datasets"),
         ({"plugin": '{"wieght": 1.0}'}, "line 2: .*wieght"),
-        ({"config": "{"}, "line 2: "), ({"seeds": "a"}, "line 2: "),
+        ({"config": "{"}, "line 2: config = '{'"), ({"config": "[1]"}, r"line 2: config = '\[1\]'"),
+        ({"seeds": "a"}, "line 2: .*'a'"), ({"seeds": "0 0"}, "line 2: seeds"), ({"seeds": ""}, "line 2: "),
+        ({"datasets": ""}, "line 2: needs"), ({"stage": "abalte"}, "line 2: stage = 'abalte'"),
+        ({"variants": "3"}, "line 2: variants = '3'"), ({"variants": "[]"}, "line 2: variants"),
+        ({"variants": '[{"plugin.weigth": 1.0}]'}, "line 2: .*weigth"),
+        ({"variants": '[{"btea": 1.0}]'}, "line 2: .*btea"),
+        ({"variants": '[{"beta": 2}, {"beta": 2.0}]'}, "line 2: a dataset or a variant .* twice"),
+        ({"datasets": "hopper-medium hopper-medium"}, "line 2: a dataset or a variant .* twice"),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_row_that_asks_for_nothing_known_is_told_by_its_line(tmp_path, change, message):
     row = dict.fromkeys(grid.COLUMNS, "") | {
-        "name": "x", "algo": "td3n_rd", "datasets": "hopper-medium", "seeds": "0",
+        "stage": "ablate", "name": "x", "algo": "td3n_rd", "datasets": "hopper-medium", "seeds": "0",
     }  # fmt: skip
 
     def write(*rows):
@@ -197,8 +209,23 @@ def test_a_row_that_asks_for_nothing_known_is_told_by_its_line(tmp_path, change,
     assert write(row)[0].variants == ({},)
     with pytest.raises(ConfigError, match=message):
         write(row | change)
-    with pytest.raises(ConfigError, match="line 3: a second row of the name 'x'"):
+    with pytest.raises(ConfigError, match="line 3: x stands in line 2 already"):
         write(row, row)
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ("cpu,bcc,1,812,core second,,", "no algorithm 'bcc'"),
+        ("cpu,bc,1,nan,core second,,", "is no number"),
+        ("cpu,bc,1,0,core second,,", "expected more than 0"), ("cpu,bc,1,8,second,,", "unit = 'second'"),
+    ],
+)  # fmt: skip
+def test_a_measured_rate_is_a_positive_number_of_a_known_algorithm(tmp_path, row, message):
+    path = tmp_path / "speed.csv"
+    path.write_text(",".join(grid.SPEED_COLUMNS) + f"\ncpu,bc,1,5,core second,,\n{row}\n")
+    with pytest.raises(ConfigError, match=f"speed.csv, line 3: .*{message}"):
+        grid.read_rates(path)
 
 
 def test_a_record_answers_the_variant_that_asked_for_it_and_no_other():
@@ -238,15 +265,22 @@ def test_records_are_collected_whole_or_not_at_all(tmp_path):
     with pytest.raises(
         tables.TableError, match=r"td3n_rd on hopper-medium: seeds \[1\] are missing"
     ):
-        collect.collect([first, second], tmp_path / "to", [0, 1])
+        collect.collect([first, second], tmp_path / "to", 4, [0, 1])
     with pytest.raises(RecordError, match="same run"):
-        collect.collect([first, first], tmp_path / "to", [])
+        collect.collect([first, first], tmp_path / "to", 4, [])
+    with pytest.raises(RecordError, match="3 records are listed, and 4 runs were asked for"):
+        collect.collect([first, second], tmp_path / "to", 4, [])
+    with pytest.raises(RecordError, match="absent.txt"):
+        collect.collect([first, tmp_path / "absent.txt"], tmp_path / "to", 2, [])
+    second.write_text("")
+    with pytest.raises(RecordError, match="2 records are listed, and 3 runs"):
+        collect.collect([first, second], tmp_path / "to", 3, [])
     assert not (tmp_path / "to").exists()
-    assert len(collect.collect([first, second], tmp_path / "to", [])) == 3
-    assert len(load_records(tmp_path / "to")) == 3
+    assert len(collect.collect([first, second], tmp_path / "to", 2, [])) == 2
+    assert len(load_records(tmp_path / "to")) == 2
 
 
-def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path):
+def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, monkeypatch, capsys):
     written = write_tables.write(write_tables.PUBLISHED, tmp_path / "to")
     assert set(written) == set((tmp_path / "to").iterdir()) and len(written) >= 9
     for table, height in ((1, 72), (2, 153)):
@@ -259,6 +293,35 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path):
     with pytest.raises(tables.TableError, match="of scale 'quick', not 'paper'"):
         write_tables.write(tmp_path / "bad", tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    for results, to, message in (
+        ("absent", "none", "absent: has no folder of records"),
+        (write_tables.PUBLISHED, "file", "file"),
+    ):
+        (tmp_path / "file").write_text("ours")
+        monkeypatch.setattr(
+            "sys.argv", ["tables.py", "--results", str(tmp_path / results), "--to", str(tmp_path / to)]
+        )
+        assert write_tables.main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith("tables: ") and message in error
+    assert (tmp_path / "file").read_text() == "ours"
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ("sed=1", "'sed' was unexpected"), ("only=tdn3_rd-", "begins with 'tdn3_rd-'"),
+        ("scale=papr", "'papr' is not one of"),
+    ],
+)  # fmt: skip
+def test_a_wrong_configuration_of_the_grid_is_told_before_anything_runs(given, message):
+    snakemake = Path(sys.executable).with_name("snakemake")
+    words = ["--profile", "workflow/profiles/local", "-n", "tables", "--config", given]
+    found = subprocess.run(
+        [snakemake, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
+    )
+    assert found.returncode != 0 and message in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():

@@ -9,14 +9,24 @@ from rdlib.checkpoint import CheckpointError
 from rdlib.results import RecordError, load_record, save_record, without_doubles
 
 
-def collect(lists: list[Path], to: Path, seeds: list[int]) -> list[Path]:
-    """The records named in `lists` (one path a line) into `to`. With `seeds`, each cell must have exactly
-    those. Raises RecordError, TableError, and then nothing was written."""
-    paths = [Path(line) for found in lists for line in found.read_text().splitlines()]
+def collect(lists: list[Path], to: Path, runs: int, seeds: list[int]) -> list[Path]:
+    """The records named in `lists` (one path a line) into `to`, which must be of so many `runs`. With
+    `seeds`, each cell must have exactly those. Raises RecordError, TableError, and then nothing was
+    written."""
+    try:
+        paths = [Path(line) for found in lists for line in found.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise RecordError(f"not a readable list of records: {error}") from error
     records = without_doubles((path, load_record(path)) for path in paths)
     if seeds:
         tables.collect(records, seeds)
+    if len(records) != runs:
+        raise RecordError(f"{len(records)} records are listed, and {runs} runs were asked for")
     return [save_record(record, to) for record in records]
+
+
+def _seeds(text: str) -> list[int]:
+    return [int(s) for s in text.split(",") if s]
 
 
 def main() -> int:
@@ -26,10 +36,13 @@ def main() -> int:
         "lists", type=Path, nargs="+", help="files that list records, one path a line"
     )
     parser.add_argument("--to", type=Path, required=True)
-    parser.add_argument("--seeds", default="", help="with commas between; empty: any")
+    parser.add_argument("--runs", type=int, required=True, help="how many there must be in all")
+    parser.add_argument(
+        "--seeds", type=_seeds, default=[], help="of each cell, with commas between; empty: any"
+    )
     a = parser.parse_args()
     try:
-        written = collect(a.lists, a.to, [int(s) for s in a.seeds.split(",") if s])
+        written = collect(a.lists, a.to, a.runs, a.seeds)
     except (CheckpointError, RecordError, tables.TableError) as error:
         print(f"collect: {error}", file=sys.stderr)
         return 2

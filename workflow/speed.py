@@ -14,11 +14,10 @@ from pathlib import Path
 
 import torch
 
-from rdlib import algos, bench, matmul
+from rdlib import algos, bench, grid, matmul
 from rdlib.plan import find_device
 
 FILE = Path(__file__).with_name("speed.csv")
-COLUMNS = ("device", "algo", "agents", "agent_updates_per_s", "unit", "date", "commit")
 AGENTS = {"cpu": 1, "cuda": 16}
 SECONDS = 3.0
 
@@ -37,7 +36,7 @@ def main(device_name: str) -> None:
     with open(FILE, "a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow(COLUMNS)
+            writer.writerow(grid.SPEED_COLUMNS)
         for algo in [
             a + s for a, e in algos.ALGORITHMS.items() for s in ("", "_rd") if e.critic or not s
         ]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import matplotlib
 
 from rdlib import grid, plots, tables
-from rdlib.checkpoint import write_atomically
+from rdlib.checkpoint import CheckpointError, write_atomically
+from rdlib.engine import ConfigError
 from rdlib.results import RecordError
 
 HERE = Path(__file__).parent
@@ -17,7 +18,10 @@ PUBLISHED = (
 
 
 def write(results: Path, to: Path) -> list[Path]:
-    """Everything that `results` gives, into `to`. Raises TableError, RecordError before it writes."""
+    """Everything that `results` gives, into `to`. Raises ConfigError, RecordError, TableError before it
+    writes, CheckpointError where it cannot."""
+    if not any((results / scale).is_dir() for scale in ("paper", "quick")):
+        raise RecordError(f"{results}: has no folder of records, paper or quick")
     matplotlib.use("agg")
     plots.use_style()
     paper, corl = (
@@ -62,7 +66,7 @@ def main() -> int:
     a = parser.parse_args()
     try:
         print(*write(a.results, a.to), sep="\n")
-    except (RecordError, tables.TableError) as error:
+    except (CheckpointError, ConfigError, RecordError, tables.TableError) as error:
         print(f"tables: {error}", file=sys.stderr)
         return 2
     return 0

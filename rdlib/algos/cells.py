@@ -5,16 +5,17 @@ the algorithm's defaults; empty: none), source. Kept apart from code so that a r
 against the papers row by row; `tests/test_cells.py` builds every one.
 """
 
-import csv
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rdlib import algos, rows
 from rdlib.data import catalog
+from rdlib.engine import ConfigError
 
 FILE = Path(__file__).with_name("cells.csv")
+COLUMNS = ("table", "algo", "dataset", "steps", "config", "source")
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,30 @@ class Cell:
 
 @cache
 def cells() -> tuple[Cell, ...]:
-    """Every row of cells.csv, in the tables' order."""
-    with open(FILE, newline="") as file:
-        return tuple(
-            Cell(
-                int(row["table"]), row["algo"], row["dataset"], int(row["steps"] or 0),
-                json.loads(row["config"] or "{}"), row["source"],
-            )
-            for row in csv.DictReader(file)
-        )  # fmt: skip
+    """Every row of cells.csv, in the tables' order. Raises ConfigError naming the line."""
+    return read(FILE)
+
+
+def read(path: Path) -> tuple[Cell, ...]:
+    """A file like cells.csv. A cell that stands in both tables is trained once, so its rows must agree.
+    Raises ConfigError naming the file and the line."""
+    trained: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+
+    def make(row: dict[str, str]) -> Cell:
+        table = int(rows.choice(row, "table", ("1", "2")))
+        config = rows.mapping(row, "config")
+        algos.find(row["algo"]).config(config)
+        if row["dataset"] not in catalog.ENTRIES:
+            raise ConfigError(f"dataset = {row['dataset']!r}, which the catalogue does not have")
+        steps = row["steps"] or "0"
+        if not steps.isdecimal():
+            raise ConfigError(f"steps = {steps!r}, expected a number of updates, or nothing")
+        cell = Cell(table, row["algo"], row["dataset"], int(steps), config, row["source"])
+        if trained.setdefault((cell.algo, cell.dataset), (cell.steps, config)) != (cell.steps, config):
+            raise ConfigError(f"{cell.algo} on {cell.dataset}: other steps or config than before")
+        return cell
+
+    return tuple(rows.read(path, COLUMNS, make, lambda c: (c.table, c.algo, c.dataset)))
 
 
 def find(algo: str, dataset: str) -> Cell | None:
