@@ -110,6 +110,12 @@ def comparable(found):
     return pair_of
 
 
+def chance(ours, theirs):
+    """The p of a whole pair, as words."""
+    p = stats.p_value(ours, theirs)
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 small, both = tables.effects(cells, "quick").dropna(subset=["ours"]), comparable(quick)
 for base, mine in small.groupby("base", sort=False):
     signs, clear = mine["same sign"].dropna(), mine[mine.p < tables.SIGNIFICANT]
@@ -118,7 +124,7 @@ for base, mine in small.groupby("base", sort=False):
         names = [d for d in datasets if {(base, d), (pairs[base], d)} <= quick.keys()]
         unseen = [x[:, [d != "hopper-medium" for d in names]] for x in both[base]]
         apart = unseen[0].mean() - unseen[1].mean()
-        p = f" (p = {stats.p_value(*both[base]):.4f}; {apart:.1f} without hopper-medium, p = {stats.p_value(*unseen):.4f})"
+        p = f" ({chance(*both[base])}; {apart:.1f} without hopper-medium, {chance(*unseen)})"
     print(
         f"{tables.title(base)}, quick scale: RD raises {(mine.ours > 0).sum()} of {len(mine)} scores, by {mine.ours.mean():.1f} "
         f"on average{p}; the sign is the paper's in {int(signs.sum())} of {len(signs)}; "
@@ -226,7 +232,7 @@ for dataset in datasets:
 # Three summaries that say how sure they are. The interquartile mean (IQM) leaves out the lowest and highest
 # quarter of all runs. The probability of improvement is that of a run with RD scoring above one without, mean over
 # datasets. A performance profile shows what share of runs is above each score. Intervals are 95 % intervals of the
-# bootstrap over seeds, stratified by dataset; with three seeds they are too narrow. Only pairs that ran with
+# bootstrap over seeds, stratified by dataset; with three to five seeds they are too narrow. Only pairs that ran with
 # the same seeds, at least two, stand here.
 
 

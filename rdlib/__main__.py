@@ -153,14 +153,15 @@ def _evaluate(a: argparse.Namespace) -> None:
         )
     result = evaluator.run(policy.algorithm.player(a.episodes), policy.normaliser)
     evaluator.close()
-    for dataset, seed, returns in zip(policy.datasets, policy.seeds, result.returns, strict=True):
+    each = zip(policy.datasets, policy.seeds, result.returns, result.lengths, strict=True)
+    for dataset, seed, returns, lengths in each:
         line = f"{dataset}, seed {seed}: return {returns.mean():.1f} ± {returns.std():.1f}"
         try:
             score = catalog.normalised_score(a.env or policy.env_id, returns)
             line += f", score {score.mean():.1f} ± {score.std():.1f}"
         except DataError:
             pass  # no D4RL reference for this environment: the return stands alone
-        print(f"{line} over {a.episodes} episodes")
+        print(f"{line} over {a.episodes} episodes of {lengths.mean():.0f} steps")
 
 
 def _data_list(a: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ error, which fails the book.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,19 @@ COLUMNS = (
 def cell(folder: Path, algo: str, dataset: str) -> list[Record]:
     """The seeds of one algorithm on one dataset, in order. RecordError where there are none; TableError
     where they differ in more than their seed."""
-    records = load_records(folder)
+    records = loaded(folder, folder.stat().st_mtime_ns if folder.is_dir() else 0)
     found = [r for r in records if (r.algo, r.dataset) == (algo, dataset)]
     if not found:
         there = ", ".join(sorted({f"{r.algo}/{r.dataset}" for r in records}))
         raise RecordError(f"{folder.name} has no {algo}/{dataset}; it has {there}")
     [ours] = tables.collect(found).values()
     return list(ours.records)
+
+
+@lru_cache
+def loaded(folder: Path, changed: int) -> list[Record]:
+    """The records of a folder, read again only when one came or went: pages ask for dozens of numbers."""
+    return load_records(folder)
 
 
 def score(records: Sequence[Record], best: bool = False) -> str:
