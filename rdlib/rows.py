@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from rdlib.engine import ConfigError
 
-T = TypeVar("T")
+Row = TypeVar("Row")
 
 
 def read(
-    path: Path, columns: Sequence[str], make: Callable[[dict[str, str]], T],
-    key: Callable[[T], Hashable] | None = None,
-) -> list[T]:  # fmt: skip
+    path: Path, columns: Sequence[str], make: Callable[[dict[str, str]], Row],
+    key: Callable[[Row], Hashable] | None = None,
+) -> list[Row]:  # fmt: skip
     """What `make` gives of each row (ConfigError or ValueError of it: the row is wrong), no two of one
     `key`. Raises ConfigError naming the file, the line and what is wrong with it."""
     try:
@@ -31,7 +31,7 @@ def read(
         raise ConfigError(f"{path}, line 1: {head!r}, expected the columns {','.join(columns)}")
     if len(lines) == 1:
         raise ConfigError(f"{path}: has no row")
-    found: list[T] = []
+    found: list[Row] = []
     seen: dict[Hashable, int] = {}
     for line, row in lines[1:]:
         try:

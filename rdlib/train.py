@@ -460,8 +460,9 @@ class Trainer:
 
 @contextmanager
 def _interruptions() -> Iterator["_Flag"]:
-    """A flag that Ctrl-C raises, so that a run stops between two updates and not inside one. A second
-    Ctrl-C interrupts at once. Only the main thread may handle signals; elsewhere nothing changes."""
+    """A flag that Ctrl-C and SIGTERM (a cluster's) raise, so that a run stops between two updates and not
+    inside one. A second one interrupts at once. Only the main thread may handle signals; elsewhere nothing
+    changes."""
     flag = _Flag()
     if threading.current_thread() is not threading.main_thread():
         yield flag
@@ -472,11 +473,12 @@ def _interruptions() -> Iterator["_Flag"]:
             raise KeyboardInterrupt
         flag.raised = True
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass

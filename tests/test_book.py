@@ -115,6 +115,13 @@ def test_the_status_page_can_show_every_published_record(extension):
         assert sum(len(row[2].split(", ")) for row in rows) == len(records)
 
 
+def test_what_was_spent_is_each_run_s_share_of_its_batch(extension, results):
+    results.write(3, 50, seconds=7200.0, agents=4, status="diverged", earlier=[{"commit": "abc"}])
+    [run] = [r for r in load_records(results.root / "quick") if r.seed == 3]
+    assert extension("records").spent([run]) == ["1", "12,000", "0.5", "1", "1"]
+    assert extension("records").spent([run, run]) == ["2", "24,000", "1.0", "2", "2"]
+
+
 def test_a_diff_counts_what_changed(extension, tmp_path):
     delta = extension("delta")
     old, new = tmp_path / "old.py", tmp_path / "new.py"

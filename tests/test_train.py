@@ -285,20 +285,21 @@ def test_a_run_that_dies_between_checkpoints_resumes_to_the_same_end(
         assert_same_run(train(asked(data[:2], out, seeds=(0, 1))), uninterrupted)
 
 
-def test_ctrl_c_saves_at_the_next_update_and_the_same_command_resumes(
-    data, tmp_path, monkeypatch, uninterrupted
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_sigterm_saves_at_the_next_update_and_the_same_command_resumes(
+    data, tmp_path, monkeypatch, uninterrupted, sent
 ):
     """Also in the last updates, after which only an evaluation is missing."""
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(sent)
     monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 1e9)
     for number, step in ((0, 7), (2, 20), (5, 40)):
         out = tmp_path / f"stopped-{number}"
         with monkeypatch.context() as patch:
-            fail_at(patch, "_updates", number, lambda: signal.raise_signal(signal.SIGINT))
+            fail_at(patch, "_updates", number, lambda: signal.raise_signal(sent))
             with pytest.raises(KeyboardInterrupt, match=f"stopped at update {step}; the same"):
                 train(asked(data[:2], out, seeds=(0, 1)))
         assert load_checkpoint(out / "checkpoint.safetensors")[1]["step"] == step
-        assert signal.getsignal(signal.SIGINT) is before
+        assert signal.getsignal(sent) is before
         assert_same_run(train(asked(data[:2], out, seeds=(0, 1))), uninterrupted)
 
 

@@ -8,8 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import test_tables
 import yaml
@@ -21,6 +23,7 @@ from rdlib.engine import ConfigError
 from rdlib.plan import PLUGIN_PREFIX, TrainConfig, from_notebook
 from rdlib.results import RecordError, load_records, save_record
 from rdlib.rng import Streams
+from rdlib.train import train
 
 ROOT = Path(__file__).parent.parent
 WORKFLOW = ROOT / "workflow"
@@ -344,6 +347,45 @@ def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
     expected = [job.asked("d4rl", "paper", Path("runs/grid")) for job in jobs]
     assert sorted(map(str, asked)) == sorted(map(str, expected))
     assert len(re.findall(r"rdlib data make d4rl/", text)) == 17
+
+
+def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tmp_path):
+    """As a cluster stops one, with SIGTERM: it saves, and snakemake's next try goes on from there."""
+    short = {"device": "cpu", "size": 1000, "steps": 1500, "eval_every": 1500, "episodes": 1}
+    [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
+    given = {
+        "source": "bundled", "scale": "quick", "environments": ["hopper"], "seeds": [0], "numbers": [1],
+        "only": [job.name], "papermill": False, "train": short, "runs": str(tmp_path / "runs"),
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(given))
+    words = ["--profile", "workflow/profiles/local", "--configfile", tmp_path / "config.yaml", "--nolock"]
+    snakemake = subprocess.Popen(
+        [Path(sys.executable).with_name("snakemake"), *words, "--", "runs"], cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        while not list(tmp_path.glob("runs/*/checkpoint.safetensors")):
+            assert snakemake.poll() is None, snakemake.communicate()[0]
+            time.sleep(0.05)
+        time.sleep(0.5)  # into its updates
+        [training] = [
+            child for child in psutil.Process(snakemake.pid).children(recursive=True)
+            if child.cmdline()[1:4] == ["-m", "rdlib", "train"]
+        ]  # fmt: skip
+        training.terminate()
+        said = snakemake.communicate(timeout=300)[0]
+    finally:
+        snakemake.kill()
+    assert snakemake.returncode == 0 and "Trying to restart job" in said, said
+    [folder] = (tmp_path / "runs").glob("td3bc-hopper-*")
+    stopped = re.search(r"stopped at update (\d+); the same command resumes", said)
+    assert stopped and int(stopped[1]) < 1500, said
+    found = load_records(folder)
+    assert (folder / "records.txt").read_text().split() == [str(folder / r.file_name) for r in found]
+    whole = train(job.asked("bundled", "quick", tmp_path / "whole", **short)).records
+    assert len(found) == len(whole) == 3
+    for a, b in zip(found, sorted(whole, key=lambda r: r.file_name), strict=True):
+        assert (a.key, a.evaluations) == (b.key, b.evaluations)
 
 
 def test_the_profiles_do_not_queue_everything_again_after_a_cosmetic_edit():

@@ -4,7 +4,8 @@
 of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:score`
 (without the number of seeds), `:best`, `:seeds`, `:seconds`, or any of a record's, such as `:steps`,
 `:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself.
-{records} makes a table of what ran, when, on what: of the folders named, or of all.
+{records} makes a table of what ran, when, on what: of the folders named, or of all. {compute} sums them
+up, a row for each folder.
 
 A record that does not exist, two configurations under one name, or seeds that disagree on a field: an
 error, which fails the book.
@@ -12,7 +13,7 @@ error, which fails the book.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ RESULTS = Path("book/results")
 COLUMNS = (
     "algorithm", "dataset", "seeds", "updates", "last", "best", "device", "wall time", "ran", "commit",
 )  # fmt: skip
+SPENT = ("folder", "runs", "updates", "hours", "diverged", "went on elsewhere")
 
 
 def cell(folder: Path, algo: str, dataset: str) -> list[Record]:
@@ -134,15 +136,43 @@ class Records(SphinxDirective):
         """A table for each folder, under its name."""
         self.env.note_reread()  # records may have come
         root = Path(self.env.srcdir) / RESULTS
-        there = {p.parent.relative_to(root).as_posix() for p in root.rglob("record-*.json")}
-        names = self.arguments or sorted(there)
-        found: list[nodes.Node] = []
         try:
-            for name in names:
-                found.append(table(name, load_records(root / name)))
+            folders = {name: load_records(root / name) for name in self.arguments or published(root)}
+            return self.tables(folders)
         except (RecordError, tables.TableError) as error:
             raise self.error(f"records: {error}") from None
-        return found
+
+    def tables(self, folders: Mapping[str, Sequence[Record]]) -> list[nodes.Node]:
+        """What the page shows of the records in each folder."""
+        return [
+            table(f"book/results/{name}", f": {len(records)} runs", COLUMNS, rows(records))
+            for name, records in folders.items()
+        ]
+
+
+class Compute(Records):
+    """See the top of this file."""
+
+    def tables(self, folders: Mapping[str, Sequence[Record]]) -> list[nodes.Node]:
+        """One, with a row for each folder and their sum."""
+        lines = [[name, *spent(records)] for name, records in folders.items()]
+        everything = [r for records in folders.values() for r in records]
+        return [table("book/results", "", SPENT, [*lines, ["all", *spent(everything)]])]
+
+
+def published(root: Path) -> list[str]:
+    """The folders that hold records."""
+    return sorted({p.parent.relative_to(root).as_posix() for p in root.rglob("record-*.json")})
+
+
+def spent(records: Sequence[Record]) -> list[str]:
+    """What these runs took, SPENT wide but for the folder: a run's time is its share of its batch's."""
+    hours = sum(r.seconds / r.agents for r in records) / 3600
+    return [
+        f"{len(records):,}", f"{sum(r.stopped_at for r in records):,}", f"{hours:.1f}",
+        str(sum(r.status == "diverged" for r in records)),
+        str(sum(bool(r.earlier) for r in records)),
+    ]  # fmt: skip
 
 
 def rows(records: Sequence[Record]) -> list[list[str]]:
@@ -175,19 +205,18 @@ def joined(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def table(name: str, records: Sequence[Record]) -> nodes.Node:
-    """`rows` as a docutils table with a caption."""
-    body = rows(records)
-    group = nodes.tgroup(cols=len(COLUMNS))
-    group += [nodes.colspec(colwidth=1) for _ in COLUMNS]
-    for wrap, lines in ((nodes.thead(), [list(COLUMNS)]), (nodes.tbody(), body)):
+def table(name: str, more: str, columns: Sequence[str], body: list[list[str]]) -> nodes.Node:
+    """A docutils table; its caption is the path `name` and `more` words."""
+    group = nodes.tgroup(cols=len(columns))
+    group += [nodes.colspec(colwidth=1) for _ in columns]
+    for wrap, lines in ((nodes.thead(), [list(columns)]), (nodes.tbody(), body)):
         for line in lines:
             row = nodes.row()
             row += [nodes.entry("", nodes.paragraph(text=text)) for text in line]
             wrap += row
         group += wrap
-    title = nodes.title("", "", nodes.literal(text=f"book/results/{name}"))
-    title += nodes.Text(f": {len(records)} runs")
+    title = nodes.title("", "", nodes.literal(text=name))
+    title += nodes.Text(more)
     return nodes.table("", title, group, classes=["records"])
 
 
@@ -195,4 +224,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the role and the directive."""
     app.add_role("record", RecordRole())
     app.add_directive("records", Records)
+    app.add_directive("compute", Compute)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
