@@ -40,7 +40,7 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-from rdlib import grid, plots, stats, tables
+from rdlib import grid, plots, stats, tables, typeset
 
 plots.use_style()
 repository = next(
@@ -93,12 +93,12 @@ for q in questions:
 table = pd.DataFrame(rows)
 for stage, heading in stages.items():
     part = table[table.stage == stage].drop(columns="stage").dropna(axis=1, how="all")
-    display(Markdown(f"**{heading}**"), tables.scrolled(part))
+    display(Markdown(f"**{heading}**"), typeset.scrolled(part))
 print(
     f"{(table.status == 'run').sum()} of {len(table)} variants have been run; the others would take "
     f"{table['core hours'].sum():,.0f} hours of one CPU core."
 )
-display(tables.downloads("ablations", {"csv": table.to_csv(index=False)}))
+display(typeset.downloads("ablations", {"csv": table.to_csv(index=False)}))
 
 # %% [markdown]
 # What runs them, all or one (with `-n` it only says what it would run):
@@ -192,7 +192,7 @@ rows = [
     for q in [by_name["base-td3n"], by_name["base-sacn"], *sweeps]
     for v in q.variants
 ]
-display(tables.scrolled(pd.DataFrame([row for row in rows if row])))
+display(typeset.scrolled(pd.DataFrame([row for row in rows if row])))
 for q in sweeps:
     picked = chosen(q, q.variants, small)
     if picked:
@@ -274,7 +274,7 @@ def rivals(among):
         {**row_of(q, v, among, tried=tried), "P(RD above it)": chance(rd, scores_of(q, v, among))}
         for q, v, tried in best
     ])  # fmt: skip
-    display(tables.scrolled(found.sort_values("mean", ascending=False)))
+    display(typeset.scrolled(found.sort_values("mean", ascending=False)))
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "At the paper's scale: mean score on Hopper against RD's weight, DR3's weight and the base's pessimism"}}
@@ -313,7 +313,7 @@ rows = [
     }
     for algo, x in last.items()
 ]  # fmt: skip
-display(tables.scrolled(pd.DataFrame(rows)))
+display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
 # The two cannot be told apart, and both are above the base. So what helps at this scale is that a product of features is kept small; that it is
@@ -348,7 +348,7 @@ for (algorithm, variant), found in runs.items():
         "p": "" if equal else f"{stats.p_value(last, as_it_is):.3f}",
         "Q(s, π(s)) at the end, each seed": ", ".join(f"{x:,.3g}" for x in q_ends(found)),
     })  # fmt: skip
-display(tables.scrolled(pd.DataFrame(rows)))
+display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
 # Stage 1 alone does as well as both stages; stage 2 alone lets values go before the policy is near the data. The protocol counts that
@@ -387,7 +387,7 @@ for (dataset, steps, size, beta, algo), runs in sorted(groups.items()):
         "Q(s, a), each seed": ", ".join(f"{e['q_data']:,.4g}" for e in end),
         "distance of π": np.mean([e["policy_data_distance"] for e in end]),
     })  # fmt: skip
-display(tables.scrolled(pd.DataFrame(rows)))
+display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
 # With the small networks of quick scale none of the β tried is right for these two. On Walker2d values run away within 20,000 updates where β is
@@ -498,7 +498,7 @@ for r in sorted(quick, key=lambda r: (r.algo, r.seed)):
             "seconds per agent": r.seconds / r.agents,
         }
     )
-display(tables.scrolled(pd.DataFrame(rows)))
+display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
 # A score does not say what the hopper does. Four of the base's five seeds end with a best score a little above 30, as RD's do, though

@@ -45,7 +45,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from rdlib import grid, plots, stats, tables
+from rdlib import grid, plots, stats, tables, typeset
 from rdlib.data import catalog
 
 plots.use_style()
@@ -61,7 +61,7 @@ paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
 cells = tables.join(1, paper, ours, quick, corl)
-display(tables.shown(cells))
+display(typeset.shown(cells))
 ran = sum(c.ours is not None for c in cells)
 print(
     f"{ran} of {len(cells)} cells have been run at the paper's scale, {sum(c.quick is not None for c in cells)} at quick scale."
@@ -139,7 +139,7 @@ order = [d for d in datasets if d in wide.index]
 columns = [(side, b) for b in pairs if b in set(small.base) for side in ("paper", "ours")]
 wide = wide.loc[order, columns].reset_index()
 wide.columns = ["dataset", *(f"{tables.title(b)}, {side}" for side, b in columns)]
-display(tables.scrolled(wide))
+display(typeset.scrolled(wide))
 
 # %% [markdown]
 # †: p < 0.05 by the permutation test of that one dataset. With five seeds a side it can reach 0.008; with three it cannot fall
@@ -209,7 +209,7 @@ rows = [
     }
     for (a, d), o in sorted(whole.items())
 ]  # fmt: skip
-display(tables.scrolled(pd.DataFrame(rows)) if rows else "none yet")
+display(typeset.scrolled(pd.DataFrame(rows)) if rows else "none yet")
 for dataset in datasets:
     groups = {tables.title(a): o.records for (a, d), o in sorted(whole.items()) if d == dataset}
     if groups:
@@ -281,10 +281,10 @@ summaries(quick, "quick scale, bundled data")
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
 shown = table.drop(columns=["table", "paper_bold", "bold", "p", "best_std", "corl_best"])
-display(tables.scrolled(shown))
+display(typeset.scrolled(shown))
 print(f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU")
-files = {"csv": table.to_csv(index=False), "md": tables.markdown(cells), "tex": tables.latex(cells)}
-display(tables.downloads("table1", files))
+files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
+display(typeset.downloads("table1", files))
 
 # %% [markdown]
 # CORL's numbers are those of its README, on D4RL's v2 files, by an independent code base; its column for

@@ -43,7 +43,7 @@ from pathlib import Path
 
 from IPython.display import display
 
-from rdlib import grid, plots, stats, tables
+from rdlib import grid, plots, stats, tables, typeset
 
 plots.use_style()
 repository = next(
@@ -58,7 +58,7 @@ paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
 cells = tables.join(2, paper, ours, quick, corl)
-display(tables.shown(cells))
+display(typeset.shown(cells))
 inner = [c for c in cells if c.printed.dataset not in tables.TOTALS]
 print(
     f"{sum(c.ours is not None for c in inner)} of {len(inner)} cells have been run at the paper's scale, "
@@ -91,7 +91,7 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
 ranks = tables.correlations(cells)
 if ranks.datasets.sum():
     ranks["algorithm"] = ranks.algorithm.map(tables.title)
-    display(tables.scrolled(ranks, digits=2))
+    display(typeset.scrolled(ranks, digits=2))
 else:
     print("not run at the paper's scale; so there is nothing to correlate yet")
 theirs = [
@@ -159,9 +159,9 @@ table = tables.frame(cells, commands, hours)
 shown = table.drop(
     columns=["table", "paper_std", "paper_bold", "bold", "p", "best_std", "corl_best"]
 )
-display(tables.scrolled(shown))
+display(typeset.scrolled(shown))
 print(
     f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU, Table 1's share included"
 )
-files = {"csv": table.to_csv(index=False), "md": tables.markdown(cells), "tex": tables.latex(cells)}
-display(tables.downloads("table2", files))
+files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
+display(typeset.downloads("table2", files))

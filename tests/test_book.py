@@ -103,7 +103,7 @@ def test_two_settings_are_not_averaged(extension, results):
     with pytest.raises(TableError, match="td3n_rd on hopper-medium: records of different lengths"):
         extension("records").words(results.root, "quick/td3n_rd/hopper-medium")
     records = load_records(results.root / "quick")
-    assert [row[2:4] for row in extension("records").rows(records)] == [
+    assert [row[3:5] for row in extension("records").rows(records)] == [
         ["0, 1, 2", "12,000"], ["3", "6,000"],
     ]  # fmt: skip
 
@@ -112,7 +112,8 @@ def test_the_status_page_can_show_every_published_record(extension):
     for folder in {p.parent for p in (BOOK / "results").rglob("record-*.json")}:
         records = load_records(folder)
         rows = extension("records").rows(records)
-        assert sum(len(row[2].split(", ")) for row in rows) == len(records)
+        assert sum(len(row[3].split(", ")) for row in rows) == len(records)
+        assert len({tuple(row[:5]) for row in rows}) == len(rows)  # no two look the same
 
 
 def test_what_was_spent_is_each_run_s_share_of_its_batch(extension, results):

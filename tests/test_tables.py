@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import test_results
 
-from rdlib import plots, stats, tables
+from rdlib import plots, stats, tables, typeset
 from rdlib.algos import cells as settings
 from rdlib.engine import ConfigError
 from rdlib.results import RecordError, load_records, save_record
@@ -177,7 +177,7 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
     [mine] = ours.values()
     assert mine.last == pytest.approx((90.0, 90.0, 0.0)) and mine.diverged == 1
     assert mine.best[2] > 100
-    text = tables.markdown(tables.join(1, PAPER, ours))
+    text = typeset.markdown(tables.join(1, PAPER, ours))
     assert re.search(r"60.0 ± 42.4, best \d+.\d \(1 of 3 diverged\)", text)
 
 
@@ -332,7 +332,7 @@ def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
     cells = tables.join(1, PAPER, found)
     rd, plain = cell(cells, "td3n_rd", "hopper-medium"), cell(cells, "td3n", "hopper-medium")
     assert rd.bold and rd.p == pytest.approx(2 / 70) and not plain.bold and plain.p is None
-    text = tables.markdown(cells)
+    text = typeset.markdown(cells)
     assert (
         "| 41.9 ± 50.5<br>25.0 ± 11.2, best 28.1 | **103.0 ± 0.8**<br>**75.0 ± 11.2**†, best 78.1 |"
         in text
@@ -341,7 +341,7 @@ def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
         cells, "sacn_rd", "hopper-medium"
     ).bold  # without its base there is nothing to beat
     few = tables.collect([*runs("td3n", FOUR[:3]), *runs("td3n_rd", BETTER[:3])])
-    assert "**70.0 ± 8.2**, best" in tables.markdown(
+    assert "**70.0 ± 8.2**, best" in typeset.markdown(
         tables.join(1, PAPER, few)
     )  # three seeds: no dagger
     worse = tables.collect([*runs("td3n", BETTER), *runs("td3n_rd", FOUR)])
@@ -366,7 +366,7 @@ def test_quick_runs_stand_beside_never_in_and_are_never_bold():
         tables.join(1, PAPER, quick)
     cells = tables.join(1, PAPER, {}, quick)
     assert not any(c.bold for c in cells)
-    text = tables.markdown(cells)
+    text = typeset.markdown(cells)
     assert "| **103.0 ± 0.8**<br>not run<br>quick: 75.0 ± 11.2 (best 78.1, n = 4) |" in text
     head = text.splitlines()[0].split(" | ")
     for words, name in zip(head[1:3], ("TD3-N-UNC", "TD3-N-UNC + RD")):
@@ -383,7 +383,7 @@ def test_totals_add_up_only_what_ran_whole():
     assert tables.total(cells, "bc", "adroit-total") == pytest.approx(40.0)
     assert tables.total(cells, "bc", "total") is None
     assert tables.total(tables.join(2, PAPER, {}), "dt", "adroit-total") is None
-    text = tables.markdown(cells)
+    text = typeset.markdown(cells)
     assert "| adroit total | 64.1<br>40.0 | 141.2<br>not run |" in text
 
 
@@ -439,9 +439,9 @@ def test_a_matrix_for_the_statistics_has_every_seed():
 def test_markdown_and_latex_have_every_box(table, width, height):
     found = tables.collect([*runs("td3n_rd", BETTER), *runs("bc", [3.0, 4.0])])
     cells = tables.join(table, PAPER, found)
-    rows = [line for line in tables.markdown(cells).splitlines() if line.startswith("|")]
+    rows = [line for line in typeset.markdown(cells).splitlines() if line.startswith("|")]
     assert len(rows) == height + 2 and {row.count("|") for row in rows} == {width + 1}
-    source = tables.latex(cells)
+    source = typeset.latex(cells)
     body = [line for line in source.splitlines() if " & " in line]
     assert len(body) == height + 1 and {line.count(" & ") for line in body} == {width - 1}
     assert source.count("{") == source.count("}") and source.count(r"\begin") == source.count(
@@ -504,24 +504,24 @@ def test_figures_show_every_seed_and_the_interval():
 
 def test_html_and_downloads_hold_every_box_and_byte():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
-    page = tables.shown(cells)._repr_html_()
+    page = typeset.shown(cells)._repr_html_()
     assert page.count("<td") == 72 and page.count("not run") == 71 and "25.0 ± 11.2" in page
-    links = tables.downloads("t", {"csv": "a,±\n", "md": "|x|"})._repr_html_()
+    links = typeset.downloads("t", {"csv": "a,±\n", "md": "|x|"})._repr_html_()
     content = [base64.b64decode(c).decode() for c in re.findall(r"base64,([^\"]+)", links)]
     assert content == ["a,±\n", "|x|"] and 'download="t.csv"' in links
-    long = tables.scrolled(tables.frame(cells, {("td3n", "hopper-medium"): "x" * 200}))
+    long = typeset.scrolled(tables.frame(cells, {("td3n", "hopper-medium"): "x" * 200}))
     assert "x" * 200 in long._repr_html_() and "overflow: auto" in long._repr_html_()
 
 
 def test_a_page_without_html_has_the_same_tables():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
-    page = tables.shown(cells)._repr_markdown_()
+    page = typeset.shown(cells)._repr_markdown_()
     assert page.count("not run") == 71 and "25.0 ± 11.2" in page and "<br>" not in page
     frame = pd.DataFrame({"name": ["a|b", None], "score": [1.25, np.nan]})
-    assert tables.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
+    assert typeset.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
         "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "|  |  |",
     ]  # fmt: skip
     frame["seeds"] = pd.array([3, None], dtype="Int64")
-    shown = tables.scrolled(frame)._repr_html_()
+    shown = typeset.scrolled(frame)._repr_html_()
     assert "NA" not in shown and "None" not in shown and "<td>3</td>" in shown and "<td>1.2</td>" in shown
-    assert "`t.csv`" in tables.downloads("t", {"csv": "a\n"})._repr_markdown_()
+    assert "`t.csv`" in typeset.downloads("t", {"csv": "a\n"})._repr_markdown_()

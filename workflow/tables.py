@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib
 
-from rdlib import grid, plots, tables
+from rdlib import grid, plots, tables, typeset
 from rdlib.checkpoint import CheckpointError, write_atomically
 from rdlib.engine import ConfigError
 from rdlib.results import RecordError
@@ -36,8 +36,8 @@ def write(results: Path, to: Path) -> list[Path]:
     for table in (1, 2):
         cells = tables.join(table, paper, ours, quick, corl)
         files[f"table{table}.csv"] = tables.frame(cells, commands, hours).to_csv(index=False)
-        files[f"table{table}.md"] = tables.markdown(cells)
-        files[f"table{table}.tex"] = tables.latex(cells)
+        files[f"table{table}.md"] = typeset.markdown(cells)
+        files[f"table{table}.tex"] = typeset.latex(cells)
         for scale, printed in (
             ("ours", paper),
             ("quick", []),

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,14 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from rdlib import tables
+from rdlib import algos, tables
 from rdlib.data import catalog
 from rdlib.results import Record, RecordError, fingerprint, load_records
 
 RESULTS = Path("book/results")
 COLUMNS = (
-    "algorithm", "dataset", "seeds", "updates", "last", "best", "device", "wall time", "ran", "commit",
+    "algorithm", "dataset", "setting", "seeds", "updates", "last", "best", "device", "wall time", "ran",
+    "commit",
 )  # fmt: skip
 SPENT = ("folder", "runs", "updates", "hours", "diverged", "went on elsewhere")
 
@@ -185,13 +187,22 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
     for (algo, dataset, _), group in groups.items():
         wall = np.mean([r.seconds for r in group])
         found.append([
-            algo, dataset, ", ".join(str(r.seed) for r in group),
+            algo, dataset, setting_of(group[0]), ", ".join(str(r.seed) for r in group),
             joined(f"{r.stopped_at:,}" for r in group), score(group),
             score(group, best=True), joined(r.device for r in group),
             f"{wall / 60:.0f} min" if wall >= 60 else f"{wall:.0f} s",
             joined(r.started[:10] for r in group), joined(c for r in group for c in commits(r)),
         ])  # fmt: skip
-    return found
+    return sorted(found, key=lambda row: (row[1], row[0], row[2]))
+
+
+def setting_of(record: Record) -> str:
+    """What this run has otherwise than its scale's settings: `beta 2.0, weight 0.03`."""
+    recipe = algos.find(record.algo)
+    size = recipe.entry.quick if record.scale == "quick" else recipe.entry.paper
+    usual = vars(recipe.config(size.overrides)) | vars(recipe.plugin_config({}) or SimpleNamespace())
+    own = {**record.config, **(record.plugin or {})}
+    return ", ".join(f"{k} {v}" for k, v in own.items() if usual.get(k, v) != v)
 
 
 def commits(record: Record) -> list[str]:
