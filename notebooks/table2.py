@@ -88,12 +88,14 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
 # same datasets hard, and needs at least two datasets.
 
 # %% tags=["hide-input"]
-ranks = tables.correlations(cells)
-if ranks.datasets.sum():
-    ranks["algorithm"] = ranks.algorithm.map(tables.title)
-    display(typeset.scrolled(ranks, digits=2))
-else:
-    print("not run at the paper's scale; so there is nothing to correlate yet")
+for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
+    ranks = tables.correlations(cells, of)
+    if ranks.datasets.sum():
+        ranks["algorithm"] = ranks.algorithm.map(tables.title)
+        print(f"at {what}:")
+        display(typeset.scrolled(ranks, digits=2))
+    else:
+        print(f"not run at {what}; so there is nothing to correlate yet")
 theirs = [
     (p.algo, corl[p.algo, p.dataset][0], p.mean)
     for p in paper
@@ -134,17 +136,32 @@ plots.plt.close("all")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "At the paper's scale: IQM of every column of Table 2 with its interval, and performance profiles"}}
 algos = list(dict.fromkeys(c.printed.algo for c in inner))
-everywhere = [
-    d for d in dict.fromkeys(c.printed.dataset for c in inner) if all((a, d) in ours for a in algos)
-]
-if everywhere:
-    columns = {tables.title(a): tables.matrix(ours, a, everywhere) for a in algos}
+
+
+def over_all(found, what):
+    """IQM and profiles of every column over the datasets that all of them ran on, by the seeds that all have."""
+    names = dict.fromkeys(c.printed.dataset for c in inner)
+    several = {key for key, cell in found.items() if len(cell.seeds) > 1}
+    everywhere = [d for d in names if all((a, d) in several for a in algos)]
+    if not everywhere:
+        print(f"No dataset has been run by every column with two seeds or more at {what}: not run.")
+        return
+    chosen = [found[a, d] for a in algos for d in everywhere]
+    seeds = set.intersection(*(set(o.seeds) for o in chosen))
+    common = tables.collect(r for o in chosen for r in o.records if r.seed in seeds)
+    columns = {tables.title(a): tables.matrix(common, a, everywhere) for a in algos}
     iqm = {name: (stats.iqm(x), stats.interval(stats.iqm, x)) for name, x in columns.items()}
-    display(plots.intervals(iqm, f"IQM of normalised scores, {len(everywhere)} of 17 datasets", 0))
-    display(plots.profiles(columns))
+    label = f"IQM of normalised scores, {len(everywhere)} of {len(names)} datasets, {len(seeds)} seeds"
+    for figure in (plots.intervals(iqm, label, 0), plots.profiles(columns)):
+        figure.suptitle(what)
+        display(figure)
     plots.plt.close("all")
-else:
-    print("No dataset has been run by every column at the paper's scale: not run.")
+
+
+over_all(ours, "the paper's scale")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "At quick scale: IQM of every column of Table 2 with its interval, and performance profiles"}}
+over_all(quick, "quick scale")
 
 # %% [markdown]
 # ## Every cell

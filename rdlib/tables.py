@@ -314,21 +314,20 @@ def effects(cells: Iterable[Cell], of: str = "ours") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["base", "dataset", "paper", "ours", "p", "same sign"])
 
 
-def correlations(cells: Iterable[Cell]) -> pd.DataFrame:
+def correlations(cells: Iterable[Cell], of: str = "ours") -> pd.DataFrame:
     """For each algorithm: on how many datasets it ran, and Spearman's rank correlation over them between
-    our column and the paper's, and CORL's where CORL has those datasets (NaN below two datasets)."""
-    columns: dict[str, list[Cell]] = {}
+    our column (of: "ours" or "quick") and the paper's, and CORL's where CORL has those datasets (NaN below
+    two datasets)."""
+    columns: dict[str, list[tuple[Ours, Cell]]] = {}
     for c in cells:
         columns.setdefault(c.printed.algo, [])
-        if c.ours:
-            columns[c.printed.algo].append(c)
+        if mine := getattr(c, of):
+            columns[c.printed.algo].append((mine, c))
     rows = []
     for algo, ran in columns.items():
-        ours = [c.ours.mean for c in ran if c.ours]
-        theirs = [(c.ours.mean, c.corl[0]) for c in ran if c.ours and c.corl]
-        paper = (
-            stats.rank_correlation(ours, [c.printed.mean for c in ran]) if len(ran) > 1 else np.nan
-        )
+        ours, printed = [o.mean for o, _ in ran], [c.printed.mean for _, c in ran]
+        theirs = [(o.mean, c.corl[0]) for o, c in ran if c.corl]
+        paper = stats.rank_correlation(ours, printed) if len(ran) > 1 else np.nan
         corl = stats.rank_correlation(*zip(*theirs)) if len(theirs) > 1 else np.nan
         rows.append((algo, len(ran), paper, corl))
     return pd.DataFrame(rows, columns=["algorithm", "datasets", "with the paper", "with CORL"])

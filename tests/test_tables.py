@@ -416,6 +416,13 @@ def test_effects_and_correlations():
     assert found.loc["td3n", "with the paper"] == pytest.approx(expected)
     assert found.loc["td3n", "datasets"] == 3 and np.isnan(found.loc["td3n", "with CORL"])
     assert np.isnan(found.loc["cql", "with the paper"])
+    quick = tables.collect(runs("cql", [5.0], "hopper-medium", scale="quick") + runs(
+        "cql", [9.0], "hopper-medium-expert", scale="quick"
+    ))  # fmt: skip
+    cells = tables.join(1, PAPER, tables.collect(records), quick, CORL)
+    found = tables.correlations(cells, "quick").set_index("algorithm")
+    assert found.loc["cql", "datasets"] == 2 and found.loc["td3n", "datasets"] == 0
+    assert found.loc["cql", "with the paper"] == found.loc["cql", "with CORL"] == 1
 
 
 def test_a_matrix_for_the_statistics_has_every_seed():
