@@ -289,7 +289,7 @@ rivals(small)
 
 # %% [markdown]
 # More pessimism does not do it. Below its default of 4 the values of the medium and medium-expert data run away as before, and
-# above it most are pressed to minus hundreds or thousands, on the replay data too, where the base is sound. Layer norm, which has nothing to
+# above it most are pressed to minus hundreds to tens of thousands, on the replay data too, where the base is sound. Layer norm, which has nothing to
 # tune, holds values and scores less. DR3 with the best of its weights, thirty times its default, does
 # hold values, and the interval of RD's advantage over it holds one half, as that over layer norm does. By the protocol each of the two
 # would count against RD; it asks that of other datasets too, of five seeds and of the paper's scale. The ten
@@ -354,7 +354,7 @@ display(typeset.scrolled(pd.DataFrame(rows)))
 # Without a gradient through the features of the data's action RD does as well, without one through those of the policy's action it does not: values sink
 # below zero in four of five seeds. So it is the policy's side that has to move. The number of critics, two to twenty, makes no difference with RD. The absolute
 # value makes none either, and none to the last digit: features after a ReLU are not negative, so their product is not. The square
-# holds values too, but from one seed to the next it scores next to nothing or more than anything else on this page; its weight was not tuned.
+# holds values too, but from one seed to the next it scores anything from next to nothing to more than all else on this page; its weight was not tuned.
 #
 # The cosine, which no shrinking of features can lower, was given seven weights, and at none does it what the product does. Up to a weight
 # of 1 values run away as in the base; from 2 to 5 they still do for some seeds and sink below zero for others; at 10 and more none
@@ -431,8 +431,8 @@ plots.plt.close("all")
 # preventing it. Dashed and solid lines are of one configuration and seed; the solid ones are compiled, which rounds otherwise, and training
 # amplifies that: with RD the short run had 36 after 30,000 updates, where the long one had 8.
 #
-# It does to the features what it is for, and they are turned apart, not only shortened: with RD the cosine of data and policy falls,
-# without it stays at 1. DR3, of the
+# With RD features are mostly shortened, and turned apart as well: the cosine of data and policy, which stays at 1 without it, falls, on Hopper
+# to a third, and comes half of the way back by 200,000 updates. DR3, of the
 # weight that was best for it at quick scale, learns next to nothing in 25,000 updates, but no weight was tuned for it there. One seed each, and what a million updates do is not in the first of them.
 #
 # ## What can be seen at quick scale
@@ -497,8 +497,8 @@ for r in sorted(quick, key=lambda r: (r.algo, r.seed)):
 display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
-# A score does not say what the hopper does. Four of the base's five seeds end with a best score a little above 30, as RD's do, though
+# A score does not say what the hopper does. Four of the base's five seeds end with a best score a little above 30, not far below RD's, though
 # their values have run away: their last returns are all near 1,000 and hardly differ, for these policies hold the hopper still, and being upright for
 # an episode's 1,000 steps earns 1,000. With RD it hops, for about 3 a step, and falls after some 290 to 440 steps. That can be seen
 # with `python -m rdlib evaluate RUN`, which prints how long episodes last. The last score, a mean over the last three evaluations, has the
-# base lower only because it came to stand so late.
+# base lower mostly because those four came to stand so late; the fifth never did.
