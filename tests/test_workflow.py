@@ -351,9 +351,8 @@ def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
 
 def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tmp_path):
     """As a cluster stops one, with SIGTERM: it saves, and snakemake's next try goes on from there."""
-    short = {  # `precision`: two processes may measure differently which product is the quicker
-        "device": "cpu", "size": 1000, "steps": 1500, "eval_every": 1500, "episodes": 1, "precision": "float32",
-    }  # fmt: skip
+    short = {"device": "cpu", "size": 1000, "steps": 1500, "eval_every": 1500, "episodes": 1}
+    short["precision"] = "float32"  # two processes may measure differently which product is the quicker
     [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
     given = {
         "source": "bundled", "scale": "quick", "environments": ["hopper"], "seeds": [0], "numbers": [1],
