@@ -314,7 +314,8 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, mon
     "given, message",
     [
         ("sed=1", "'sed' was unexpected"), ("only=tdn3_rd-", "begins with 'tdn3_rd-'"),
-        ("scale=papr", "'papr' is not one of"),
+        ("scale=papr", "'papr' is not one of"), ("numbers=1,3", "3 is not one of [1, 2]"),
+        ("seeds=0,-1", "-1 is less than the minimum of 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_configuration_of_the_grid_is_told_before_anything_runs(given, message):
