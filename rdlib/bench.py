@@ -9,6 +9,7 @@ products alone.
 import gc
 import json
 import math
+import platform
 import resource
 import statistics
 import time
@@ -209,6 +210,15 @@ def playing_seconds(made: Bench, agents: int) -> float:
     return max(0.0, took[1] - took[0]) / 10 * 1000
 
 
+def processor() -> str:
+    """The CPU's name, or its architecture where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def peak_of_transitions(size: int = 1_000_000) -> float:
     """MiB that loading `size` Hopper transitions into a store adds to this process's peak."""
     _forget_peak()
@@ -254,10 +264,11 @@ def report(
     memory.keep_freed()
     path, threads = matmul.choose(device), torch.get_num_threads()
     found: dict[str, Any] = {
-        "device": device_name(device), "cores": simulate.available_cores(), "threads": threads,
-        "matmul": path, "compiled": compile, "overrides": dict(overrides or {}), **provenance(),
+        "device": device_name(device), "processor": processor(), "cores": simulate.available_cores(),
+        "threads": threads, "matmul": path, "compiled": compile, "overrides": dict(overrides or {}),
+        **provenance(),
     }  # fmt: skip
-    print(f"{found['device']}, {found['cores']} cores, {threads} threads, torch {torch.__version__}")
+    print(f"{found['device']}, {found['processor']}, {found['cores']} cores, torch {torch.__version__}")
     print(f"float32 product: {path}, relative error {matmul.rate_and_error()[1]:.1e}")
     print(f"peak memory of 1e6 Hopper transitions: {peak_of_transitions():.0f} MiB")
     found["rates"] = product_rates(device)

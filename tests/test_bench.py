@@ -2,8 +2,10 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,7 +121,20 @@ def test_a_row_that_does_not_fit_says_so_and_the_others_go_on(monkeypatch, capsy
     assert "does not fit: CUDA out of memory. Tried" in capsys.readouterr().out
     written = json.loads((tmp_path / "out" / "bench.json").read_text())
     assert written == json.loads(json.dumps(found))
-    assert {"device", "cores", "matmul", "versions", "commit", "rates", "GB/s"} < written.keys()
+    assert {"device", "processor", "cores", "matmul", "versions", "commit", "rates", "GB/s"} < written.keys()
+
+
+def test_a_processor_has_a_name_with_and_without_the_system_s_help(monkeypatch):
+    assert bench.processor().strip() == bench.processor() != ""
+    monkeypatch.setattr(Path, "read_text", lambda self: "processor : 0\nmodel name\t: Some CPU: 3 GHz\n")
+    assert bench.processor() == "Some CPU: 3 GHz"
+
+    def absent(self):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(bench.platform, "processor", lambda: "")
+    assert bench.processor() == platform.machine()
 
 
 # ---- what the tables would take
