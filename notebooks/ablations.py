@@ -475,7 +475,7 @@ compare("cosine_data_policy", "feature cosine, data and policy")
 
 # %% [markdown]
 # The product can be made small by small norms as well as by turning features apart; the cosine tells which it
-# was. Rank and norm of the features beside it, at the end of each run, with last against best score, the returns of the
+# was. Rank and norm of the features beside it, at the end of each run, with last against best score, returns and steps of the
 # last ten episodes and the cost:
 
 # %% tags=["hide-input"]
@@ -489,6 +489,7 @@ for r in sorted(quick, key=lambda r: (r.algo, r.seed)):
             "last": r.last_score(),
             "best": r.best_score(),
             "last returns": tables.spread(r.evaluations[-1]["returns"]),
+            "steps": f"{np.mean(r.evaluations[-1]['lengths']):,.0f}",
             "feature norm": end["feature_norm"],
             "effective rank": end["srank"],
             "seconds per agent": r.seconds / r.agents,
@@ -499,6 +500,5 @@ display(typeset.scrolled(pd.DataFrame(rows)))
 # %% [markdown]
 # A score does not say what the hopper does. Four of the base's five seeds end with a best score a little above 30, not far below RD's, though
 # their values have run away: their last returns are all near 1,000 and hardly differ, for these policies hold the hopper still, and being upright for
-# an episode's 1,000 steps earns 1,000. With RD it hops, for about 3 a step, and falls after some 290 to 440 steps. That can be seen
-# with `python -m rdlib evaluate RUN`, which prints how long episodes last. The last score, a mean over the last three evaluations, has the
+# all of an episode's 1,000 steps earns 1,000. With RD it hops, for about 3 a step, and falls after some 290 to 440 steps. The last score, a mean over the last three evaluations, has the
 # base lower mostly because those four came to stand so late; the fifth never did.

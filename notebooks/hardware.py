@@ -63,7 +63,8 @@ benches = {
 }
 machines = [
     {
-        "record": name, "device": b["device"], "cores": b["cores"], "threads": b["threads"],
+        "record": name, "device": b["device"], "processor": b.get("processor", "not recorded"),
+        "cores": b["cores"],
         "best product, GFLOP/s": max(b["rates"].values()), "copy, GB/s": b["GB/s"],
         "torch": b["versions"]["torch"], "commit": b["commit"][:8],
     }
@@ -76,8 +77,8 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 #
 # $A$ is the number of agents that train together. *Share* is that of the products' own ceiling at the same
 # shapes; *agents/s* counts an update of each agent, so a device that is not yet full shows more of them with larger $A$.
-# The last column is the quickest other implementation that we measured on two CPU cores (its own defaults, compilation not counted);
-# it is there for $A = 1$ on a CPU only. The CQL there, JAX-CORL's, has two hidden layers where CORL's and ours have three, so
+# The last column is the quickest other implementation that we measured on two cores of an AMD EPYC (its own defaults, compilation
+# not counted); it is there for $A = 1$ on a CPU only, and beside the record of another processor a rough guide. The CQL there, JAX-CORL's, has two hidden layers where CORL's and ours have three, so
 # below the tables ours runs once more with two.
 
 # %%
@@ -163,9 +164,11 @@ for name, ratios in behind.items():
 # sitting, was ahead of it by a little more often than behind.
 #
 # On a CPU a batch of agents costs about what they cost one by one: its cores are busy with one. What $A$ brings there
-# is larger products for the small networks of BC and TD3+BC. The ensembles of ten are bound by
-# products already at $A = 1$, and with eight agents their parameters no longer fit the cache: the rows above that are slower for
-# each agent than alone.
+# is larger products for small networks: BC's, TD3+BC's, Diffusion-QL's. The ensembles of ten and CQL are bound by
+# products already at $A = 1$, and what many agents compute no longer fits the cache, so that the same products take longer, as their ceiling in the
+# records tells: the rows above that are slower for each agent than alone. Those train at the rate of $A = 1$ with `--together 1`
+# (`together=1`, `-p together 1`): no more agents than that in one batch, the others after them, to the same results. With
+# `--compile` each batch compiles its own update, which for short runs takes more than it brings.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
 # each phase of an update once, as a CUDA graph, and replays it with one launch. Whether a page is read with such a record
@@ -249,7 +252,7 @@ shown.style.format(precision=1, na_rep="").format(precision=2, subset="ms").hide
 # The data lie on the device once per dataset, not once per agent: a million transitions of Hopper are 100 MiB. Networks,
 # moments and activations grow with $A$. Where a device runs out of memory, `rdlib.train` says so and trains the
 # agents in halves, one after the other, to the same results: each agent learns what it learns alone. A Colab T4 has
-# 15 GB; the training page tells what was split.
+# 15 GB; the training page tells what was split. `--together` sets the most of one batch by hand.
 #
 # For your own machine:
 #

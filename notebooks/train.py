@@ -31,6 +31,7 @@
 # | `rd`, `config` | hyperparameters of the plug-in and of the algorithm: `{"weight": 0.03}` or `"weight=0.03"` |
 # | `device` | `auto`, `cpu`, `cuda` |
 # | `compile` | `True` on a CPU makes one C++ program of an update, which takes from seconds to two minutes and runs quicker: for long runs |
+# | `together` | most agents in one batch, the others after them; 0: as many as fit. On a CPU, 1 is [often quickest](hardware) for ensembles |
 # | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale; `auto`: `paper` if there is a GPU |
 # | `out` | folder of the records and the checkpoint; empty: `runs/<algo>/<dataset>` |
 
@@ -55,6 +56,7 @@ config = {}
 rd = {}
 device = "auto"
 compile = False
+together = 0
 scale = "auto"
 out = ""
 

@@ -68,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true",
                    help="updates as compiled programs: quicker on a CPU, after some seconds of a C++ "
                         "compiler; equal to rounding")  # fmt: skip
+    p.add_argument("--together", type=int, default=0,
+                   help="most agents in one batch, the others after them; 0: as many as fit")  # fmt: skip
     p.add_argument("--out", default="", help="folder; default runs/ALGO/DATASET")
     p.set_defaults(call=_train)
 

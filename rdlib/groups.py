@@ -1,4 +1,5 @@
-"""A batch of agents that is too large for its device, as two halves trained one after the other.
+"""A batch of agents that is too large for its device, or larger than asked, as two halves trained one after
+the other.
 
 Agents never interact, so each one's result is what it would have been in one batch, to rounding. The
 halves are runs of their own in `.group-1` and `.group-2` below the run's folder, where they resume, and
@@ -30,6 +31,11 @@ def folders(plan: Plan) -> list[Path]:
 def begun(plan: Plan) -> bool:
     """Whether the run in this folder has been split before."""
     return len(plan.agents) > 1 and any(os.path.isdir(folder) for folder in folders(plan))
+
+
+def wanted(plan: Plan) -> bool:
+    """Whether the agents are more than are to train together."""
+    return 0 < plan.asked.together < len(plan.agents)
 
 
 def halves(plan: Plan) -> list[Plan]:

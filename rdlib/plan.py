@@ -46,6 +46,7 @@ class TrainConfig:
     dtype: str = "float32"
     precision: str = "auto"  # of matrix products: "float32", "tf32", "bf16"; "auto": see rdlib.matmul
     compile: bool = False  # updates as compiled programs, on a CPU (rdlib.compiled)
+    together: int = 0  # most agents in one batch, the others after them (rdlib.groups); 0: as many as fit
     out: str = ""  # folder of records and checkpoint; "": runs/<algo>/<dataset>
 
     def __post_init__(self):
@@ -57,7 +58,7 @@ class TrainConfig:
                 raise ConfigError(
                     f"{f.name} = {value!r} is {kind_of(value)}, expected {kind_of(default)}"
                 )
-        for name in ("steps", "size", "eval_every"):
+        for name in ("steps", "size", "eval_every", "together"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}, expected >= 0")
         for name in ("episodes", "last_k"):

@@ -71,12 +71,13 @@ def train(asked: TrainConfig | Plan, progress: bool | None = None) -> Run:
     """Train (or resume, or find finished) the agents that `asked` describes; a plan is trained as it is.
 
     `progress`: show a bar; None: only on a terminal. Agents that do not fit into the device's memory
-    together are trained in groups (rdlib.groups). Raises ConfigError, DataError, CheckpointError
-    before anything is written where the request cannot be met; KeyboardInterrupt after saving a
-    checkpoint when interrupted; DeviceError where the device fails, the last checkpoint being intact.
+    together, or are more than `together`, are trained in groups (rdlib.groups). Raises ConfigError,
+    DataError, CheckpointError before anything is written where the request cannot be met;
+    KeyboardInterrupt after saving a checkpoint when interrupted; DeviceError where the device fails, the
+    last checkpoint being intact.
     """
     plan = asked if isinstance(asked, Plan) else make_plan(asked)
-    if groups.begun(plan):
+    if groups.begun(plan) or (groups.wanted(plan) and not _saved_step(plan)):
         return _in_groups(plan, progress)
     try:
         return _together(plan, progress)

@@ -74,6 +74,41 @@ def test_groups_end_in_what_one_batch_ends_in(
     assert train(asked(data, out, **MANY)).records == run.records and not seen
 
 
+def sizes_of_calls(monkeypatch) -> list[int]:
+    """The number of agents of every call of updates, as they come."""
+    return memory_for(monkeypatch, most=99)
+
+
+@pytest.mark.parametrize("most, sizes", [(1, {1}), (2, {1, 2}), (4, {2, 3}), (5, {5}), (9, {5})])
+def test_no_more_agents_than_asked_train_together(data, tmp_path, monkeypatch, together, most, sizes):
+    seen = sizes_of_calls(monkeypatch)
+    run = train(asked(data, tmp_path / "few", together=most, **MANY))
+    assert set(seen) == sizes
+    assert_same(run, together)
+    seen.clear()
+    assert train(asked(data, tmp_path / "few", together=most, **MANY)).records == run.records and not seen
+
+
+@pytest.mark.parametrize("first, then, sizes", [(0, 1, [5, 5]), (1, 0, [1] * 6 + [2, 2])])
+def test_what_has_begun_goes_on_as_it_began(
+    data, tmp_path, monkeypatch, together, first, then, sizes
+):
+    seen, real = sizes_of_calls(monkeypatch), Trainer._evaluate
+
+    def killed_at_its_second(self):
+        if self.step == 10:
+            self._save()
+            raise Killed
+        real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_evaluate", killed_at_its_second)
+        with pytest.raises(Killed):
+            train(asked(data, tmp_path / "few", together=first, **MANY))
+    assert_same(train(asked(data, tmp_path / "few", together=then, **MANY)), together)
+    assert seen == sizes
+
+
 def test_a_batch_that_cannot_even_be_built_is_split(data, tmp_path, monkeypatch, together):
     real = train_module.algos.build
 

@@ -91,6 +91,7 @@ def test_rd_and_config_as_dictionary_or_text(form):
         ({"steps": 1e3}, r"steps = 1000.0 is a float"),
         ({"steps": -1}, r"steps = -1, expected >= 0"),
         ({"steps": None}, r"steps = None"),
+        ({"together": -1}, r"together = -1, expected >= 0"),
         ({"algo": 1}, r"algo = 1 is an int, expected a str"),
         ({"algo": ["td3n"]}, r"algo = \['td3n'\]"),
         ({"out": 7}, r"out = 7"),
@@ -275,8 +276,9 @@ def test_what_does_not_matter_leaves_the_fingerprint(data):
     base = plan(data, **BASE).fingerprint
     for same in (
         {"config": {"beta": 2.0, "width": 8}}, {"config": {"beta": 2, "width": 8}}, {"out": "elsewhere"},
-        {"device": "auto"}, {"compile": True}, {"variants": ({"plugin.weight": 0.5},)}, {"eval_every": 20},
-        {"plugin": {"weight": 0.5, "ood": "learned"}}, {"variants": ({"width": 8},)},
+        {"device": "auto"}, {"compile": True}, {"together": 1}, {"eval_every": 20},
+        {"variants": ({"plugin.weight": 0.5},)}, {"plugin": {"weight": 0.5, "ood": "learned"}},
+        {"variants": ({"width": 8},)},
     ):  # fmt: skip
         assert plan(data, **{**BASE, **same}).fingerprint == base, same
 
@@ -296,8 +298,8 @@ def test_what_matters_changes_the_fingerprint(data):
 def test_every_field_is_in_one_of_the_two_tests_above():
     known = {
         "algo", "dataset", "seeds", "steps", "scale", "config", "plugin", "variants", "eval_every",
-        "episodes", "last_k", "env", "device", "dtype", "precision", "compile", "out",
-        "size",  # through the data's digest
+        "episodes", "last_k", "env", "device", "dtype", "precision", "compile", "together",
+        "out", "size",  # through the data's digest
     }  # fmt: skip
     assert known == {f.name for f in dataclasses.fields(TrainConfig)}
 
@@ -347,7 +349,7 @@ configs = st.builds(
     size=st.integers(0, 10**6), eval_every=st.integers(0, 100), episodes=st.integers(1, 20),
     last_k=st.integers(1, 9), env=st.sampled_from(["", "Hopper-v5"]), out=texts,
     device=st.sampled_from(["auto", "cpu", "cuda:1"]), dtype=st.sampled_from(["float32", "float64"]),
-    compile=st.booleans(),
+    compile=st.booleans(), together=st.integers(0, 9),
 )  # fmt: skip
 
 
