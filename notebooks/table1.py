@@ -151,8 +151,8 @@ display(typeset.scrolled(wide))
 # below 0.1, and nothing is called significant however far apart two cells are. The p of a whole pair is one
 # test of its datasets together, by the seeds that all of them have: seeds are dealt anew within each dataset, and the mean effect is compared. RD's weight and
 # the bases' quick settings were found with `hopper-medium` and these seeds in view, so the test stands there a second time
-# without it, and a third time without all of Hopper's: on the other two environments alone only CQL's effect is beyond chance, by the three seeds that
-# all six have and just so, one of twelve tests in these lines.
+# without it, and a third time without all of Hopper's: on the other two environments alone only CQL's effect is beyond chance, just so, and as one of twelve tests in
+# these lines, none of them corrected for the others.
 #
 # ## Every seed
 #
