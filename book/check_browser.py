@@ -269,6 +269,9 @@ def main() -> int:
         and not any(text in path.read_text().lower() for text in redirects)
     ] + [MISSING]
     names = [name for name in names if options.pages in name]
+    if not names:
+        print(f"--pages {options.pages}: no page of {options.site} has that in its name", file=sys.stderr)
+        return 1
     began = time.monotonic()
     shots = options.site.parent / "screenshots"
     shutil.rmtree(shots, ignore_errors=True)
@@ -278,7 +281,7 @@ def main() -> int:
         print(problem, file=sys.stderr)
     visits, seconds = sum(len(row) for row in found.values()), time.monotonic() - began
     print(f"{visits} visits of {len(names)} pages in {seconds:.0f} s: {len(problems)} problems")
-    return bool(problems) or not names
+    return bool(problems)
 
 
 if __name__ == "__main__":

@@ -137,3 +137,11 @@ def test_a_browser_finds_planted_faults(tmp_path):
         for expected in FAULTS:
             assert any(expected in problem for problem in said), (expected, mode, said)
     assert len(list((tmp_path / "shots").iterdir())) == 2 * len(pages)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="NOT TESTED, no Chromium: a page that is not there")
+def test_no_page_of_that_name_is_said(tmp_path, monkeypatch, capsys):
+    problems(tmp_path, "")
+    monkeypatch.setattr(sys, "argv", ["check_browser.py", str(tmp_path), "--pages", "nosuch"])
+    assert check_browser.main() == 1
+    assert f"--pages nosuch: no page of {tmp_path} has that in its name" in capsys.readouterr().err
