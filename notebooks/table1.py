@@ -152,7 +152,7 @@ display(typeset.scrolled(wide))
 # test of its datasets together, by the seeds that all of them have: seeds are dealt anew within each dataset, and the mean effect is compared. RD's weight and
 # the bases' quick settings were found with `hopper-medium` and these seeds in view, so the test stands there a second time
 # without it, and a third time without all of Hopper's: on the other two environments alone only CQL's effect is beyond chance, just so, and as one of twelve tests in
-# these lines, none of them corrected for the others.
+# these lines, none of them corrected for the others. Whether that one was chance, [fresh seeds](ablations.ipynb) have been asked; it was not.
 #
 # ## Every seed
 #
