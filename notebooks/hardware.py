@@ -156,7 +156,7 @@ for name, ratios in behind.items():
 # %% [markdown]
 # On a CPU the record is of updates compiled to one program ([how](sec-compiled)), as those of the peers in JAX are by
 # XLA; *kernel by kernel* is the same update without. It gains most where networks are small or losses have many elementwise
-# steps, and least where products are nearly all of an update: CQL's of many candidate actions, a transformer's windows. What a compiler of this kind needs is the whole
+# steps, and least where products are nearly all of an update: a transformer's windows; what CQL gains differs between the two machines. What a compiler of this kind needs is the whole
 # update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
 # Two cores of a shared machine have moods: the same row may differ by a third from one process to the next, the peers' too, and a
