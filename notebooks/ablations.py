@@ -210,7 +210,7 @@ for q in sweeps:
 # %% [markdown]
 # Too little of it and the values of the two ensembles run away as they do in the bases. Too much and TD3-N-UNC's are pressed so low that nothing is
 # learnt, on the replay data too, where the base is sound; in between lies about half a decade, and the default of 0.1 is in it. SAC-N-UNC's range begins higher and
-# is wider: 0.3 is picked, and 1, the largest that it was given, does as well. TD3+BC, whose values do not run away without RD, scores
+# is wider: 0.3 is picked, 1 does as well, and 3, which was tried after the choice and had no part in it, is too much. TD3+BC, whose values do not run away without RD, scores
 # much the same over the two decades of its three weights, and the rule picks the default. The replay data, on
 # which no base's values run away, gain nothing from any λ.
 #
@@ -372,7 +372,7 @@ def beside_rd(algos, datasets):
             "algorithm": tables.title(algo), "seeds": len(x), "mean": x.mean(),
             **{d: tables.spread(x[:, i]) for i, d in enumerate(datasets)},
             "P(RD above it)": chance(last["td3n_rd"], x),
-            "of the mean": significance(last["td3n_rd"], x) if algo != "td3n_rd" else "",
+            "test of the mean": significance(last["td3n_rd"], x) if algo != "td3n_rd" else "",
         }
         for algo, x in last.items()
     ]  # fmt: skip
@@ -433,6 +433,7 @@ display(typeset.scrolled(pd.DataFrame(rows)))
 # against RD as a whole, though not against its first stage: the slides have stage 2 for when policy and data coincide, and in
 # 12,000 updates they hardly do. For the same reason nothing here tells a learned $\pi_{ood}$ from noise.
 #
+# Twenty critics in place of four do not hold the base's values (5 and 50 have not run).
 # Without a gradient through the features of the data's action RD does as well, without one through those of the policy's action it does not: values sink
 # below zero in four of five seeds. So it is the policy's side that has to move. The number of critics, two to twenty, makes no difference with RD. The absolute
 # value makes none either, and none to the last digit: features after a ReLU are not negative, so their product is not. The square
