@@ -150,7 +150,8 @@ sweep(records)
 # The same walk at quick scale: the same datasets in their bundled form, the same seeds, smaller
 # networks and fewer updates. It chooses nothing for the paper's scale, where the kernel's size and the number of
 # updates are others; it shows the procedure, and how wide the range of weights is that works. TD3-N-UNC's runs are on an older
-# version of the data than the others', and had all eight weights where the protocol has five for SAC-N-UNC and three for TD3+BC and CQL.
+# version of the data than the others', and had all eight weights where the protocol has five for SAC-N-UNC and three for TD3+BC and CQL. CQL's
+# has not run: about two hours of one core, by the calls that [the page on reproducing](sec-reproduce) has.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Mean score on Hopper at quick scale against the weight of RD, a line for each backbone, with its base as a dashed line of the same colour"}}
 small = tables.read_scale(results / "ablations-quick", "quick")
