@@ -195,18 +195,18 @@ QUICK = {
     "lambda-sacn": (0.01, 0.03, 0.1, 0.3, 1.0),
     "lambda-td3bc": (0.01, 0.1, 1.0), "lambda-cql": (0.01, 0.1, 1.0),
 }  # fmt: skip
-picked = {}
+picked, rows = {}, []
 for q in sweeps:
     base = by_name[f"base-{q.algo.removesuffix('_rd')}"]
-    rows = [row for v in q.variants if (row := row_of(q, v, small))]
-    if not rows:
-        print(f"{tables.title(q.algo)}: not run")
-        continue
-    display(typeset.scrolled(pd.DataFrame([row_of(base, {}, small), *rows])))
+    ran = [row for v in q.variants if (row := row_of(q, v, small))]
+    rows += [row_of(base, {}, small), *ran] if ran else []
     candidates = [v for v in q.variants if v["plugin.weight"] in QUICK.get(q.name, v.values())]
     if variant := chosen(q, candidates, small):
         picked[q.name] = variant
-        print(f"{tables.title(q.algo)}: by the protocol's rule {label(variant)}, at quick scale")
+display(typeset.scrolled(pd.DataFrame(rows)))
+for q in sweeps:
+    rule = f"by the protocol's rule {label(picked[q.name])}" if q.name in picked else "not run"
+    print(f"{tables.title(q.algo)}: {rule}")
 
 # %% [markdown]
 # Too little of it and the values of the two ensembles run away as they do in the bases. Too much and TD3-N-UNC's are pressed so low that nothing is
