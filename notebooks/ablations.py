@@ -470,7 +470,7 @@ for (dataset, steps, size, beta, algo), runs in sorted(groups.items()):
 display(typeset.scrolled(pd.DataFrame(rows)))
 
 # %% [markdown]
-# With the small networks of quick scale none of the β tried is right for these two; of all that was tried only layer norm makes one of them
+# With the small networks of quick scale none of the β tried is right for these two; in the updates of a quick run only layer norm makes one of them
 # learn, HalfCheetah (the second round above). On Walker2d values run away within 20,000 updates where β is
 # 2 or less, and at 4 the deviation taken off at every step outweighs the reward for most seeds: over 100,000 updates the values of two
 # of the base's three sink below zero, and the third's run away to hundreds of millions. With RD they sink below zero in all three; two
