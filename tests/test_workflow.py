@@ -382,6 +382,8 @@ def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tm
     [folder] = (tmp_path / "runs").glob("td3bc-hopper-*")
     stopped = re.search(r"stopped at update (\d+); the same command resumes", said)
     assert stopped and int(stopped[1]) < 1500, said
+    logged = (folder / "tries.log").read_text()
+    assert logged.index(stopped[0]) < logged.index("finished after 1500 updates")
     found = load_records(folder)
     assert (folder / "records.txt").read_text().split() == [str(folder / r.file_name) for r in found]
     whole = train(job.asked("bundled", "quick", tmp_path / "whole", **short)).records
