@@ -72,6 +72,39 @@ def test_a_number_comes_from_the_records(extension, results, text, words):
     assert extension("records").words(results.root, text) == words
 
 
+def test_an_effect_comes_from_the_records(extension, results):
+    """Three scores below three others: of the 20 ways to deal six, two are as far apart."""
+    for seed, score in enumerate((1, 2, 3)):
+        results.write(seed, score, algo="td3n", plugin=None)
+    effect, asked = extension("records").effect, "quick/td3n_rd - quick/td3n on hopper-medium"
+    assert effect(results.root, asked) == "28.0, p = 0.100"
+    assert effect(results.root, asked + ":mean") == "28.0"
+    assert effect(results.root, asked + ":p") == "p = 0.100"
+    with pytest.raises(RecordError, match="expected folder/algo - folder/algo on datasets"):
+        effect(results.root, asked + ":q")
+    with pytest.raises(RecordError, match="quick has no td3n_rd/hopper-expert"):
+        effect(results.root, asked + ", hopper-expert")
+
+
+def test_the_range_of_a_diagnostic_is_that_of_the_last_evaluations(extension, results):
+    def end(values):
+        """Write the mean value of the data's actions at the end of each seed's run."""
+        for path, value in zip(sorted((results.root / "quick").iterdir()), values, strict=True):
+            content = json.loads(path.read_text())
+            content["evaluations"][-1]["diagnostics"]["q_data"] = value
+            path.write_text(json.dumps(content))
+        extension("records").loaded.cache_clear()
+
+    words, asked = extension("records").words, "quick/td3n_rd/hopper-medium:end."
+    end((-100.4, 3.0, 1234.0))
+    assert words(results.root, asked + "q_data") == "-100 to 1,234"
+    with pytest.raises(RecordError, match="td3n_rd has no diagnostic 'q_dat': it has .*q_data"):
+        words(results.root, asked + "q_dat")
+    end((-100.4, None, 1234.0))
+    with pytest.raises(RecordError, match="q_data of td3n_rd on hopper-medium is not finite"):
+        words(results.root, asked + "q_data")
+
+
 def test_a_diverged_seed_counts_as_nothing_and_is_named(extension, results):
     results.write(3, 1e9, status="diverged")
     words = extension("records").words(results.root, "quick/td3n_rd/hopper-medium")

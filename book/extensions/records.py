@@ -3,7 +3,11 @@
 {record}`quick/td3n_rd/hopper-medium` becomes "29.2 ± 1.6 (3 seeds)": the last-iterate score of that folder
 of book/results, algorithm and dataset, mean ± deviation over seeds. A field may follow a colon: `:score`
 (without the number of seeds), `:best`, `:seeds`, `:seconds`, or any of a record's, such as `:steps`,
-`:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself.
+`:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself,
+`:end.q_data` the range over seeds of a diagnostic at the last evaluation.
+{effect}`quick/td3n_rd - quick/td3n on hopper-medium, walker2d-medium` becomes "16.6, p < 0.001": the
+difference of their mean last-iterate scores over those datasets and the p of `rdlib.stats.p_value`; a
+`:mean` or `:p` at its end leaves the other out.
 {records} makes a table of what ran, when, on what: of the folders named, or of all. {compute} sums them
 up, a row for each folder.
 
@@ -12,8 +16,9 @@ error, which fails the book.
 """
 
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +29,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from rdlib import algos, tables
+from rdlib import algos, stats, tables
 from rdlib.data import catalog
 from rdlib.results import Record, RecordError, fingerprint, load_records
 
@@ -77,6 +82,15 @@ def value(records: Sequence[Record], field: str) -> str:
         return seeds
     if field == "data":  # of its behaviour policies, over all that is bundled
         return f"{ {n.name: n.score for n in catalog.names()}[records[0].dataset]:.1f}"
+    if field.startswith("end."):
+        name = field.removeprefix("end.")
+        if any(name not in r.evaluations[-1]["diagnostics"] for r in records):
+            there = ", ".join(records[0].evaluations[-1]["diagnostics"])
+            raise RecordError(f"{records[0].algo} has no diagnostic {name!r}: it has {there}")
+        ends = [r.evaluations[-1]["diagnostics"][name] for r in records]
+        if None in ends:
+            raise RecordError(f"{name} of {records[0].algo} on {records[0].dataset} is not finite")
+        return f"{min(ends):,.0f} to {max(ends):,.0f}"
     if field == "seconds":  # of whole batches: each says how many agents shared it
         return f"{np.mean([r.seconds / r.agents for r in records]):.0f}"
     found: Any = {json.dumps(look_up(r, field), sort_keys=True) for r in records}
@@ -115,16 +129,41 @@ def words(root: Path, text: str) -> str:
     return value(cell(root / parts[0], parts[1], parts[2]), field or "last")
 
 
-class RecordRole(SphinxRole):
-    """See the top of this file."""
+EFFECT = re.compile(r"(\S+)/(\S+) - (\S+)/(\S+) on ([^:]+?)(?::(mean|p))?")
+
+
+def effect(root: Path, text: str) -> str:
+    """What stands in the page for `folder/algo - folder/algo on dataset, …[:field]`. RecordError or
+    TableError says what is wrong with it."""
+    if not (found := EFFECT.fullmatch(text)):
+        raise RecordError(f"{text!r}: expected folder/algo - folder/algo on datasets[:mean or :p]")
+    *sides, names, field = found.groups()
+    datasets = names.split(", ")
+
+    def scores(folder: str, algo: str) -> stats.Array:
+        runs = [r for d in datasets for r in cell(root / folder, algo, d)]
+        return tables.matrix(tables.collect(runs), algo, datasets)
+
+    ours, theirs = scores(*sides[:2]), scores(*sides[2:])
+    p = stats.p_value(ours, theirs)
+    both = {"mean": f"{ours.mean() - theirs.mean():.1f}", "p": "p < 0.001" if p < 0.001 else f"p = {p:.3f}"}
+    return both[field] if field else ", ".join(both.values())
+
+
+class NumberRole(SphinxRole):
+    """See the top of this file; `of` makes the words."""
+
+    def __init__(self, of: Callable[[Path, str], str]) -> None:
+        super().__init__()
+        self.of = of
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """The words, or an error at the role's line."""
         self.env.note_reread()  # records may have come
         try:
-            text = words(Path(self.env.srcdir) / RESULTS, self.text)
+            text = self.of(Path(self.env.srcdir) / RESULTS, self.text)
         except (RecordError, tables.TableError) as error:
-            message = self.inliner.reporter.error(f"record: {error}", line=self.lineno)
+            message = self.inliner.reporter.error(f"{self.name}: {error}", line=self.lineno)
             return [self.inliner.problematic(self.rawtext, self.rawtext, message)], [message]
         return [nodes.inline("", text, classes=["record"])], []
 
@@ -233,7 +272,8 @@ def table(name: str, more: str, columns: Sequence[str], body: list[list[str]]) -
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the role and the directive."""
-    app.add_role("record", RecordRole())
+    app.add_role("record", NumberRole(words))
+    app.add_role("effect", NumberRole(effect))
     app.add_directive("records", Records)
     app.add_directive("compute", Compute)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
