@@ -36,7 +36,7 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
     _os.chdir(f"{_folder}/notebooks")
 
 # %% tags=["parameters"]
-results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
+results = ""  # folder of folders of records (quick, paper, …); empty: the repository's book/results
 
 # %% tags=["hide-input"]
 from pathlib import Path
@@ -54,10 +54,11 @@ repository = next(
 )
 if repository is None:
     raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
-results = Path(results) if results else repository / "book/results"
+published = repository / "book/results"  # the paper's and CORL's numbers are there, whatever is shown
+results = Path(results) if results else published
 
 # %% tags=["hide-input"]
-paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results / "corl.csv")
+paper, corl = tables.read_paper(published / "paper.csv"), tables.read_corl(published / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
 cells = tables.join(1, paper, ours, quick, corl)
@@ -127,6 +128,9 @@ for base, mine in small.groupby("base", sort=False):
         hopper = {d for d in names if d.startswith("hopper")}
         p = f" ({chance(*both[base])} by {len(both[base][0])} seeds"
         for what, left_out in (("hopper-medium", {"hopper-medium"}), ("Hopper", hopper)):
+            if left_out >= set(names):
+                p += f"; without {what}: not run"
+                continue
             with_rd, without = (x[:, [d not in left_out for d in names]] for x in both[base])
             p += f"; {with_rd.mean() - without.mean():.1f} without {what}, {chance(with_rd, without)}"
         p += ")"
@@ -139,12 +143,15 @@ small["ours"] = [
     f"{e:.1f}{'†' if p < tables.SIGNIFICANT else ''}" for e, p in zip(small.ours, small.p)
 ]
 small["paper"] = [f"{e:.1f}" for e in small.paper]
-wide = small.pivot(index="dataset", columns="base", values=["paper", "ours"])
-order = [d for d in datasets if d in wide.index]
-columns = [(side, b) for b in pairs if b in set(small.base) for side in ("paper", "ours")]
-wide = wide.loc[order, columns].reset_index()
-wide.columns = ["dataset", *(f"{tables.title(b)}, {side}" for side, b in columns)]
-display(typeset.scrolled(wide))
+if small.empty:
+    print("At quick scale no pair: not run.")
+else:
+    wide = small.pivot(index="dataset", columns="base", values=["paper", "ours"])
+    order = [d for d in datasets if d in wide.index]
+    columns = [(side, b) for b in pairs if b in set(small.base) for side in ("paper", "ours")]
+    wide = wide.loc[order, columns].reset_index()
+    wide.columns = ["dataset", *(f"{tables.title(b)}, {side}" for side, b in columns)]
+    display(typeset.scrolled(wide))
 
 # %% [markdown]
 # †: p < 0.05 by the permutation test of that one dataset. With five seeds a side it can reach 0.008; with three it cannot fall
@@ -180,6 +187,8 @@ for base, rd in pairs.items():
         figure.suptitle("quick scale, bundled data")
         display(figure)
         plots.plt.close("all")
+    else:
+        print(f"{tables.title(base)} with RD and without, at quick scale: not run.")
 
 # %% [markdown]
 # ## Whole runs of fewer seeds
@@ -190,9 +199,10 @@ for base, rd in pairs.items():
 # the device is that of a run's end, and RD's began on one thread.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each dataset with a whole run of the paper's size: score over a million updates, without and with RD, and the score of the data as a dashed line"}}
-whole = tables.collect(tables.read_scale(results / "paper-whole", "paper"))
 scores = {n.name: n.score for n in catalog.names()}
 printed = {(p.algo, p.dataset): p for p in paper if p.table == 1}
+whole = tables.collect(tables.read_scale(results / "paper-whole", "paper"))
+whole = {key: cell for key, cell in whole.items() if key in printed}
 of_the_critic = {
     "q_policy": "Q(s, π(s))", "kernel_data_policy": "features' product, data and policy",
     "cosine_data_policy": "their cosine", "feature_norm": "features' norm",
@@ -201,8 +211,8 @@ of_the_critic = {
 
 
 def at_the_end(ours, name):
-    """A diagnostic of the last evaluation, mean over seeds."""
-    return np.mean([r.evaluations[-1]["diagnostics"][name] for r in ours.records])
+    """A diagnostic of the last evaluation, mean over seeds; NaN where one's was not finite."""
+    return np.mean([r.evaluations[-1]["diagnostics"][name] for r in ours.records], dtype=float)
 
 
 rows = [
@@ -215,7 +225,10 @@ rows = [
     }
     for (a, d), o in sorted(whole.items())
 ]  # fmt: skip
-display(typeset.scrolled(pd.DataFrame(rows)) if rows else "none yet")
+if rows:
+    display(typeset.scrolled(pd.DataFrame(rows)))
+else:
+    print("Whole runs: not run.")
 for dataset in datasets:
     groups = {tables.title(a): o.records for (a, d), o in sorted(whole.items()) if d == dataset}
     if groups:

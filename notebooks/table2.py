@@ -36,7 +36,7 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
     _os.chdir(f"{_folder}/notebooks")
 
 # %% tags=["parameters"]
-results = ""  # folder of paper.csv, corl.csv and the records; empty: the repository's book/results
+results = ""  # folder of folders of records (quick, paper, …); empty: the repository's book/results
 
 # %% tags=["hide-input"]
 from pathlib import Path
@@ -51,10 +51,11 @@ repository = next(
 )
 if repository is None:
     raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
-results = Path(results) if results else repository / "book/results"
+published = repository / "book/results"  # the paper's and CORL's numbers are there, whatever is shown
+results = Path(results) if results else published
 
 # %% tags=["hide-input"]
-paper, corl = tables.read_paper(results / "paper.csv"), tables.read_corl(results / "corl.csv")
+paper, corl = tables.read_paper(published / "paper.csv"), tables.read_corl(published / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
 cells = tables.join(2, paper, ours, quick, corl)
@@ -122,12 +123,14 @@ else:
     print("At the paper's scale: not run.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium, one row for each method of Table 2; the best evaluations lie well above the last iterates for several"}}
-figure = plots.seed_points(
-    [c.quick for c in inner if c.quick and c.printed.dataset == "hopper-medium"]
-)
-figure.suptitle("quick scale, bundled hopper-medium")
-display(figure)
-plots.plt.close("all")
+small = [c.quick for c in inner if c.quick and c.printed.dataset == "hopper-medium"]
+if small:
+    figure = plots.seed_points(small)
+    figure.suptitle("quick scale, bundled hopper-medium")
+    display(figure)
+    plots.plt.close("all")
+else:
+    print("hopper-medium at quick scale: not run.")
 
 # %% [markdown]
 # ## Over the datasets that every column ran on
@@ -143,11 +146,11 @@ def over_all(found, what):
     names = dict.fromkeys(c.printed.dataset for c in inner)
     several = {key for key, cell in found.items() if len(cell.seeds) > 1}
     everywhere = [d for d in names if all((a, d) in several for a in algos)]
-    if not everywhere:
-        print(f"No dataset has been run by every column with two seeds or more at {what}: not run.")
-        return
     chosen = [found[a, d] for a in algos for d in everywhere]
-    seeds = set.intersection(*(set(o.seeds) for o in chosen))
+    seeds = set.intersection(*(set(o.seeds) for o in chosen)) if chosen else set()
+    if len(seeds) < 2:
+        print(f"No dataset has been run by every column with the same two seeds or more at {what}: not run.")
+        return
     common = tables.collect(r for o in chosen for r in o.records if r.seed in seeds)
     columns = {tables.title(a): tables.matrix(common, a, everywhere) for a in algos}
     iqm = {name: (stats.iqm(x), stats.interval(stats.iqm, x)) for name, x in columns.items()}

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -532,3 +533,83 @@ def test_a_page_without_html_has_the_same_tables():
     shown = typeset.scrolled(frame)._repr_html_()
     assert "NA" not in shown and "None" not in shown and "<td>3</td>" in shown and "<td>1.2</td>" in shown
     assert "`t.csv`" in typeset.downloads("t", {"csv": "a\n"})._repr_markdown_()
+
+
+# Pages ---------------------------------------------------------------------------------------
+
+
+def page(name, results, monkeypatch, capsys):
+    """What the page prints of a folder of records, as it is run with `-p results FOLDER`."""
+    notebooks = RESULTS.parent.parent / "notebooks"
+    monkeypatch.chdir(notebooks)
+    plots.plt.switch_backend("agg")
+    names = {}
+    for part in jupytext.read(notebooks / f"{name}.py", fmt="py:percent").cells:
+        if part.cell_type == "code":
+            exec(compile(part.source, name, "exec"), names)
+        if "parameters" in part.metadata.get("tags", []):
+            names["results"] = str(results)
+    return capsys.readouterr().out
+
+
+HOPPER = [
+    r for algo, scores in (("td3n", (10.0, 30.0)), ("td3n_rd", (40.0, 60.0)))
+    for d in ("hopper-medium", "hopper-medium-replay", "hopper-expert")
+    for r in runs(algo, scores, d, scale="quick")
+]  # fmt: skip
+NOT_RUN = {
+    "table1": [
+        "0 of 72 cells have been run at the paper's scale, 0 at quick scale", "CQL: .*ours: not run",
+        "At quick scale no pair: not run", "At the paper's scale: not run",
+        "TD3-N-UNC with RD and without, at quick scale: not run", "Whole runs: not run",
+        "paper's scale: not run", "quick scale, bundled data: not run",
+    ],
+    "table2": [
+        "0 of 153 cells .*, 0 at quick scale", "not run at the paper's scale", "not run at quick scale",
+        "At the paper's scale: not run", "hopper-medium at quick scale: not run",
+        "by every column .* at the paper's scale: not run", "by every column .* at quick scale: not run",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_RUN)
+def test_a_page_of_no_records_says_in_each_section_that_nothing_was_run(
+    name, tmp_path, monkeypatch, capsys
+):
+    said = page(name, tmp_path, monkeypatch, capsys)
+    assert not [words for words in NOT_RUN[name] if not re.search(words, said)]
+
+
+def test_pages_of_some_runs_show_these_and_say_of_the_others_that_they_were_not_run(
+    tmp_path, monkeypatch, capsys
+):
+    for r in HOPPER:
+        save_record(r, tmp_path / "quick")
+    said = page("table1", tmp_path, monkeypatch, capsys)
+    assert "RD raises 2 of 2 scores, by 30.0 on average" in said and "30.0 without hopper-medium" in said
+    assert "without Hopper: not run" in said and "TD3-N-UNC: 2 seeds on 2 of 9 datasets" in said
+    assert "CQL with RD and without, at quick scale: not run" in said
+    said = page("table2", tmp_path, monkeypatch, capsys)
+    assert "0 of 153 cells have been run at the paper's scale, 3 at quick scale" in said
+    assert "hopper-medium at quick scale: not run" not in said
+
+
+def test_columns_of_table_2_that_share_no_seed_are_not_compared(tmp_path, monkeypatch, capsys):
+    for i, algo in enumerate(dict.fromkeys(p.algo for p in PAPER if p.table == 2)):
+        for r in runs(algo, [1.0, 2.0], scale="quick"):
+            save_record(dataclasses.replace(r, seed=r.seed + 2 * i), tmp_path / "quick")
+    assert "at quick scale: not run" in page("table2", tmp_path, monkeypatch, capsys)
+
+
+def test_a_whole_run_whose_critic_diverged_is_shown_and_others_than_table_1_s_are_not(
+    tmp_path, monkeypatch, capsys
+):
+    known = ("q_policy", "kernel_data_policy", "cosine_data_policy", "feature_norm", "srank",
+             "policy_data_distance")  # fmt: skip
+    seen = dict.fromkeys(known, 1.5) | {"q_policy": None}
+    last = test_results.evaluation(400, 5.0) | {"diagnostics": seen}
+    for algo in ("td3bc", "bc"):
+        save_record(record(algo, evaluations=[last]), tmp_path / "paper-whole")
+    said = page("table1", tmp_path, monkeypatch, capsys)
+    assert "TD3+BC, hopper-medium" in said and "BC, hopper-medium" not in said.replace("TD3+BC", "")
+    assert re.search(r"60.4 ± 4.0 \| +nan \| 1.5", said)
