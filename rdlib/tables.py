@@ -282,8 +282,11 @@ def total(cells: Iterable[Cell], algo: str, row: str) -> float | None:
     return sum(means) if means and len(means) == len(parts) else None
 
 
-def matrix(ours: Mapping[tuple[str, str], Ours], algo: str, datasets: Sequence[str]) -> stats.Array:
-    """Last-iterate scores (S,D) for rdlib.stats. Raises TableError unless all ran with the same seeds."""
+def matrix(
+    ours: Mapping[tuple[str, str], Ours], algo: str, datasets: Sequence[str], of: str = "last"
+) -> stats.Array:
+    """Scores (S,D) for rdlib.stats, of: "last" or "best". Raises TableError unless all ran with the same
+    seeds."""
     for dataset in datasets:
         if (algo, dataset) not in ours:
             raise TableError(f"{algo} on {dataset}: not run")
@@ -291,7 +294,88 @@ def matrix(ours: Mapping[tuple[str, str], Ours], algo: str, datasets: Sequence[s
     if len({o.seeds for o in found}) > 1:
         who = "; ".join(f"{o.dataset} {o.seeds}" for o in found)
         raise TableError(f"{algo}: datasets have different seeds: {who}")
-    return np.array([o.last for o in found]).T
+    return np.array([getattr(o, of) for o in found]).T
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A base and its RD column on the datasets where both ran, by the seeds that all of these runs have:
+    scores (S,D) of last iterates and of best evaluations."""
+
+    base: str
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    with_rd: stats.Array
+    without: stats.Array
+    best_with_rd: stats.Array
+    best_without: stats.Array
+
+    @property
+    def effect(self) -> float:
+        """The mean score with RD less the mean score without."""
+        return stats.mean(self.with_rd) - stats.mean(self.without)
+
+    @property
+    def best_effect(self) -> float:
+        """The same of best evaluations."""
+        return stats.mean(self.best_with_rd) - stats.mean(self.best_without)
+
+    @property
+    def p(self) -> float:
+        """Of `effect`, one test of all datasets together."""
+        return stats.p_value(self.with_rd, self.without)
+
+    def leaving_out(self, datasets: Collection[str]) -> "Pair | None":
+        """The pair without these datasets; None where that leaves none."""
+        keep = [i for i, d in enumerate(self.datasets) if d not in datasets]
+        scores = (self.with_rd, self.without, self.best_with_rd, self.best_without)
+        names = tuple(self.datasets[i] for i in keep)
+        return Pair(self.base, names, self.seeds, *(x[:, keep] for x in scores)) if keep else None
+
+
+def pairs(cells: Iterable[Cell], of: str = "ours") -> list[Pair]:
+    """The pairs of Table 1 (of: "ours" or "quick") that ran on some dataset with two seeds or more in
+    common, fewer being no replication."""
+    ran = {(c.printed.algo, c.printed.dataset): o for c in cells if (o := getattr(c, of))}
+    found = []
+    for rd in dict.fromkeys(algo for algo, _ in ran if algo.endswith("_rd")):
+        base = rd.removesuffix("_rd")
+        names = tuple(d for a, d in ran if a == rd and (base, d) in ran)
+        runs = [ran[a, d] for a in (rd, base) for d in names]
+        seeds = set.intersection(*(set(o.seeds) for o in runs)) if runs else set()
+        if len(seeds) > 1:
+            common = collect(r for o in runs for r in o.records if r.seed in seeds)
+            scores = (matrix(common, a, names, s) for s in ("last", "best") for a in (rd, base))
+            found.append(Pair(base, names, tuple(sorted(seeds)), *scores))
+    return found
+
+
+def summary(cells: Sequence[Cell], of: str = "ours") -> pd.DataFrame:
+    """What stands over all datasets of each pair of Table 1 (of: "ours" or "quick"): IQM without RD and
+    with it and probability of improvement, each with its 95 % interval, the mean effect by last iterates
+    and by best evaluations, and the p of the former. A pair that `pairs` has not has 0 seeds and NaN."""
+    printed = dict.fromkeys(c.printed.algo for c in cells)
+    rows: dict[str, dict[str, Any]] = {
+        a.removesuffix("_rd"): {"datasets": 0, "seeds": 0} for a in printed if a.endswith("_rd")
+    }
+    for pair in pairs(cells, of):
+        estimates: dict[str, tuple[Callable[..., float], list[stats.Array]]] = {
+            "IQM": (stats.iqm, [pair.without]), "IQM + RD": (stats.iqm, [pair.with_rd]),
+            "improvement": (stats.improvement, [pair.with_rd, pair.without]),
+        }  # fmt: skip
+        row: dict[str, Any] = {"datasets": len(pair.datasets), "seeds": len(pair.seeds)}
+        for name, (statistic, scores) in estimates.items():
+            row[name] = statistic(*scores)
+            row[f"{name} low"], row[f"{name} high"] = stats.interval(statistic, *scores)
+        rows[pair.base] = row | {"effect": pair.effect, "best effect": pair.best_effect, "p": pair.p}
+    made = [{"base": base, **row} for base, row in rows.items()]
+    return pd.DataFrame(made, columns=SUMMARY).astype(dict.fromkeys(SUMMARY[3:], float))
+
+
+SUMMARY = [
+    "base", "datasets", "seeds", "IQM", "IQM low", "IQM high", "IQM + RD", "IQM + RD low",
+    "IQM + RD high", "improvement", "improvement low", "improvement high", "effect", "best effect", "p",
+]  # fmt: skip
 
 
 def effects(cells: Iterable[Cell], of: str = "ours") -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The two tables as a page, a Markdown file or a paper shows them, other tables and links to files.
 
-A box holds the paper's number, ours and, where there are any, runs at quick scale; `rdlib.tables` has the
-rules by which they are what they are.
+A box holds the paper's number, ours and, where there are any, runs at quick scale and CORL's number;
+`rdlib.tables` has the rules by which they are what they are.
 """
 
 import base64
@@ -31,7 +31,7 @@ class Shown:
 
 
 def lines(cell: Cell, cells: Sequence[Cell], bold: Callable[[str], str]) -> list[str]:
-    """What stands in one box: the paper's number, ours, and quick runs where there are any."""
+    """What stands in one box: the paper's number, ours, and quick runs and CORL's where there are any."""
     p, o, q = cell.printed, cell.ours, cell.quick
     theirs = f"{p.mean:.1f}" if p.std is None else f"{p.mean:.1f} ± {p.std:.1f}"
     if p.dataset in tables.TOTALS:
@@ -46,7 +46,8 @@ def lines(cell: Cell, cells: Sequence[Cell], bold: Callable[[str], str]) -> list
         mine = f"{score}{mark}, best {stats.mean(o.best):.1f}{lost}"
     best = f"best {stats.mean(q.best):.1f}, n = {len(q.seeds)}" if q else ""
     small = [f"quick: {tables.spread(q.last)} ({best})"] if q else []
-    return [bold(theirs) if p.bold else theirs, mine, *small]
+    peer = [f"CORL: {cell.corl[0]:.1f}"] if cell.corl else []
+    return [bold(theirs) if p.bold else theirs, mine, *small, *peer]
 
 
 def heading(algo: str, cells: Iterable[Cell]) -> list[str]:
@@ -83,7 +84,8 @@ def shown(cells: Sequence[Cell]) -> Shown:
     head, body = _grid(
         cells, lambda c: stacked(lines(c, cells, "<b>{}</b>".format)), stacked
     )
-    name, pad = 'scope="row" style="white-space: normal"', 'style="padding: 0.2em 0.7em"'
+    name = 'scope="row" style="white-space: normal; vertical-align: top"'
+    pad = 'style="padding: 0.2em 0.7em; vertical-align: top"'  # so that a row's numbers stand in line
     headings = "".join(f'<th scope="col" {pad}>{text}</th>' for text in head)
     rows = "".join(
         f"<tr><th {name}>{first}</th>"
@@ -156,7 +158,8 @@ def latex(cells: Sequence[Cell]) -> str:
 LEGEND = (
     "In each box: the paper's number, then ours (mean ± deviation over seeds of last-iterate normalised "
     "scores, at the paper's scale), then, where there are any, runs at quick scale, which are comparable "
-    "with neither; best: the mean over seeds of each one's best evaluation, which is optimistic. Each "
+    "with neither; best: the mean over seeds of each one's best evaluation, which is optimistic. CORL: its "
+    "README's last-iterate number, of an independent code base on D4RL's files, where it has one. Each "
     "heading says how long ours ran and whose data: d4rl, or bundled, stand-ins rolled out by rdlib. Bold: "
     "by the paper's rule, ours only against ours. †: p < 0.05, permutation test."
 )

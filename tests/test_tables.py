@@ -3,6 +3,7 @@
 import base64
 import csv
 import dataclasses
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -440,7 +441,88 @@ def test_a_matrix_for_the_statistics_has_every_seed():
         tables.matrix(uneven, "cql", ["hopper-expert", "hopper-medium"])
 
 
+def test_a_pair_has_what_both_sides_ran_by_the_seeds_that_all_have():
+    """Three datasets: one with a seed less, one without its base, which has no part in it."""
+    records = [
+        *runs("td3n", FOUR), *runs("td3n_rd", BETTER), *runs("td3n_rd", FOUR, "walker2d-medium"),
+        *runs("td3n", FOUR[:3], "hopper-medium-replay"),
+        *runs("td3n_rd", FOUR[::-1], "hopper-medium-replay"),
+        *runs("sacn", FOUR), *runs("sacn_rd", BETTER[:1]),
+    ]  # fmt: skip
+    cells = tables.join(1, PAPER, tables.collect(records))
+    [pair] = tables.pairs(cells)  # SAC-N-UNC's two sides share one seed
+    assert (pair.base, pair.seeds) == ("td3n", (0, 1, 2))
+    assert pair.datasets == ("hopper-medium", "hopper-medium-replay")
+    np.testing.assert_allclose(pair.with_rd, [[60, 40], [70, 30], [80, 20]])
+    np.testing.assert_allclose(pair.without, [[10, 10], [20, 20], [30, 30]])
+    assert pair.effect == pytest.approx((50 + 10) / 2) == pair.best_effect
+    assert pair.p == stats.p_value(pair.with_rd, pair.without)
+    rest = pair.leaving_out({"hopper-medium"})
+    assert rest.datasets == ("hopper-medium-replay",) and rest.effect == pytest.approx(10)
+    assert rest.best_without.shape == (3, 1) and pair.leaving_out(set(pair.datasets)) is None
+    assert tables.pairs(cells, "quick") == []
+    row = tables.summary(cells).set_index("base").loc["td3n"]
+    assert (row.datasets, row.seeds, row.effect, row.p) == (2, 3, pair.effect, pair.p)
+    assert row["IQM + RD"] == stats.iqm(pair.with_rd) and row["IQM"] == stats.iqm(pair.without)
+    assert (row["IQM low"], row["IQM high"]) == stats.interval(stats.iqm, pair.without)
+    low, high = stats.interval(stats.improvement, pair.with_rd, pair.without)
+    assert (row["improvement low"], row["improvement high"]) == (low, high) and low < row.improvement
+    others = tables.summary(cells).set_index("base").drop("td3n")
+    assert set(others.index) == {"sacn", "td3bc", "cql"} and (others.seeds == 0).all()
+    assert others.drop(columns=["seeds", "datasets"]).isna().all(None)
+
+
+def test_an_effect_by_the_best_checkpoint_is_another_than_by_the_last_iterate():
+    def run(algo, seed, best, last):
+        raw = [REFERENCE[0] + s * (REFERENCE[1] - REFERENCE[0]) / 100 for s in (best, last)]
+        shown = [test_results.evaluation(200, raw[0]), test_results.evaluation(400, raw[1])]
+        return record(algo, seed=seed, evaluations=shown)
+
+    records = [run("cql", s, 50.0, 20.0) for s in (0, 1)] + [run("cql_rd", s, 45.0, 40.0) for s in (0, 1)]
+    cells = tables.join(1, PAPER, tables.collect(records))
+    [pair] = tables.pairs(cells)
+    assert (pair.best_effect, pair.effect) == pytest.approx((-5.0, 20.0))
+
+
 # Written -------------------------------------------------------------------------------------
+
+
+def test_statistics_are_written_of_both_scales(tmp_path):
+    path = RESULTS.parent.parent / "workflow" / "tables.py"
+    spec = importlib.util.spec_from_file_location("workflow_tables", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    for r in HOPPER:
+        save_record(r, tmp_path / "quick")
+    script.write(tmp_path, tmp_path / "to")
+    found = {
+        name: pd.read_csv(tmp_path / "to" / f"{name}.csv").set_index("scale")
+        for name in ("effects", "summary", "correlations1", "correlations2")
+    }
+    for name, table in found.items():
+        assert table.index.value_counts().to_dict() == {
+            scale: {"effects": 36, "summary": 4, "correlations1": 8, "correlations2": 9}[name]
+            for scale in ("paper", "quick")
+        }, name
+    effects = found["effects"].loc["quick"].set_index(["base", "dataset"])
+    assert effects.loc["td3n", "hopper-medium"].ours == pytest.approx(30.0)
+    assert found["effects"].loc["paper"].ours.isna().all() and effects.p.notna().sum() == 2
+    assert found["correlations1"].loc["quick"].set_index("algorithm").datasets["td3n_rd"] == 2
+    assert found["correlations2"].loc["quick"].set_index("algorithm").datasets["td3n_rd"] == 3
+    summary = found["summary"].loc["quick"].set_index("base")
+    assert summary.effect["td3n"] == pytest.approx(30.0) and np.isnan(summary.effect["cql"])
+    assert summary.improvement["td3n"] == 1.0 and (found["summary"].loc["paper"].seeds == 0).all()
+
+
+def test_corl_s_number_stands_last_in_the_boxes_that_have_one():
+    quick = tables.collect(runs("cql", FOUR, scale="quick"))
+    cells = tables.join(1, PAPER, {}, quick, CORL)
+    text, source, page = typeset.markdown(cells), typeset.latex(cells), typeset.shown(cells).html
+    assert "65.0 ± 6.1<br>not run<br>quick: 25.0 ± 11.2 (best 28.1, n = 4)<br>CORL: 59.1 |" in text
+    assert r"(best 28.1, n = 4) \\ CORL: 59.1}" in source and "CORL: 59.1</span></td>" in page
+    for written in (text, source, page):
+        boxes, legend = written.count("CORL: ") - 1, written.count("CORL: its README's")
+        assert (boxes, legend) == (sum(c.corl is not None for c in cells), 1) == (18, 1)
 
 
 @pytest.mark.parametrize("table, width, height", [(1, 9, 9), (2, 10, 20)])
@@ -560,7 +642,7 @@ HOPPER = [
 NOT_RUN = {
     "table1": [
         "0 of 72 cells have been run at the paper's scale, 0 at quick scale", "CQL: .*ours: not run",
-        "At quick scale no pair: not run", "At the paper's scale: not run",
+        "At quick scale no pair: not run", "At the paper's scale: not run", "At quick scale: not run",
         "TD3-N-UNC with RD and without, at quick scale: not run", "Whole runs: not run",
         "paper's scale: not run", "quick scale, bundled data: not run",
     ],
@@ -589,6 +671,8 @@ def test_pages_of_some_runs_show_these_and_say_of_the_others_that_they_were_not_
     assert "RD raises 2 of 2 scores, by 30.0 on average" in said and "30.0 without hopper-medium" in said
     assert "without Hopper: not run" in said and "TD3-N-UNC: 2 seeds on 2 of 9 datasets" in said
     assert "CQL with RD and without, at quick scale: not run" in said
+    assert "TD3-N-UNC, quick scale, 2 datasets: effect of RD by best checkpoint +30.0, by last" in said
+    assert "At quick scale a gain by the best checkpoint that the last iterate does not have" in said
     said = page("table2", tmp_path, monkeypatch, capsys)
     assert "0 of 153 cells have been run at the paper's scale, 3 at quick scale" in said
     assert "hopper-medium at quick scale: not run" not in said

@@ -1,10 +1,14 @@
-"""Write both tables (CSV, Markdown, LaTeX) and their figures (SVG) from the records: no training."""
+"""Write both tables (CSV, Markdown, LaTeX), figures (SVG) and statistics (CSV) from the records: nothing is
+trained. effects.csv and summary.csv are of Table 1's pairs, correlations1.csv is of its columns.
+"""
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
+import pandas as pd
 
 from rdlib import grid, plots, tables, typeset
 from rdlib.checkpoint import CheckpointError, write_atomically
@@ -49,13 +53,22 @@ def write(results: Path, to: Path) -> list[Path]:
                     found, shown
                 )
         if table == 1:
-            files["effects.csv"] = tables.effects(cells).to_csv(index=False)
-        files[f"correlations{table}.csv"] = tables.correlations(cells).to_csv(index=False)
+            files["effects.csv"] = of_both_scales(tables.effects, cells)
+            files["summary.csv"] = of_both_scales(tables.summary, cells)
+        files[f"correlations{table}.csv"] = of_both_scales(tables.correlations, cells)
     for name, text in files.items():
         write_atomically(to / name, text.encode())
     for name, figure in figures.items():
         figure.savefig(to / name, metadata={"Date": None})
     return [to / name for name in (*files, *figures)]
+
+
+def of_both_scales(
+    statistic: Callable[[Sequence[tables.Cell], str], pd.DataFrame], cells: Sequence[tables.Cell]
+) -> str:
+    """The rows of both scales as one CSV, the scale before each."""
+    found = {"paper": statistic(cells, "ours"), "quick": statistic(cells, "quick")}
+    return pd.concat(found, names=["scale"]).reset_index("scale").to_csv(index=False)
 
 
 def main() -> int:
