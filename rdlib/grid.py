@@ -111,6 +111,14 @@ def data_name(dataset: str, source: str) -> str:
     return f"d4rl/{entry.d4rl}" if source == "d4rl" else entry.short
 
 
+def transitions(asked: TrainConfig, dataset: str) -> int:
+    """How many transitions of `dataset`, one of its own, the run loads, as rdlib.plan has it; 0: all."""
+    if asked.size or not catalog.is_rolled_out(dataset):
+        return asked.size
+    entry = algos.find(asked.algo).entry
+    return (entry.quick if asked.scale == "quick" else entry.paper).size
+
+
 def table_jobs(seeds: tuple[int, ...] = SEEDS, numbers: Collection[int] = TABLES) -> list[Job]:
     """Every cell of the tables of these numbers, each once, in as few jobs as settings allow."""
     if not numbers or not set(numbers) <= set(TABLES):

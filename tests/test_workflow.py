@@ -16,7 +16,7 @@ import pytest
 import test_tables
 import yaml
 
-from rdlib import algos, grid, tables
+from rdlib import algos, grid, plan, tables
 from rdlib.__main__ import parser
 from rdlib.algos import cells
 from rdlib.engine import ConfigError
@@ -104,6 +104,24 @@ def test_a_folder_is_of_what_was_asked_and_not_of_where_it_runs():
     assert grid.data_name("pen-human", "d4rl") == "d4rl/pen-human-v1"
     with pytest.raises(ConfigError, match="source = 'minari'"):
         grid.data_name("pen-human", "minari")
+
+
+def test_data_are_made_at_the_size_that_training_asks_for(monkeypatch):
+    loaded = {}
+    monkeypatch.setattr(plan.catalog, "load", lambda name, size=None: loaded.update({name: size or 0}))
+    sizes = set()
+    for job in TABLE_JOBS:
+        for source, scale in (("bundled", "quick"), ("bundled", "paper"), ("d4rl", "paper")):
+            asked = job.asked(source, scale, Path("runs"))
+            entry = algos.find(job.algo).entry
+            for name in asked.dataset.split(","):
+                plan._load(name, asked.size, (entry.quick if scale == "quick" else entry.paper).size)
+                assert grid.transitions(asked, name) == loaded.pop(name), (name, scale)
+            sizes |= {(n, scale): grid.transitions(asked, n) for n in asked.dataset.split(",")}.items()
+    assert dict(sizes)["pen-cloned", "quick"] == dict(sizes)["hopper-medium", "quick"] == 100_000
+    assert not dict(sizes)["pen-demos", "quick"] and not dict(sizes)["hopper-medium", "paper"]
+    given = TABLE_JOBS[0].asked("bundled", "quick", Path("runs"), size=700)
+    assert {grid.transitions(given, name) for name in given.dataset.split(",")} == {700}
 
 
 def test_the_command_of_a_cell_that_was_not_run_is_one_that_the_command_line_takes():
@@ -283,6 +301,24 @@ def test_records_are_collected_whole_or_not_at_all(tmp_path):
     assert len(load_records(tmp_path / "to")) == 2
 
 
+def test_a_published_record_is_not_replaced_by_another_of_the_same_run(tmp_path):
+    first, second = test_tables.runs("td3n", [1.0, 2.0])
+    published = save_record(first, tmp_path / "to")
+    published.write_text(published.read_text() + " ")  # the same record, written otherwise
+    before = published.read_bytes()
+    again = listed(tmp_path / "again", [first, second])
+    assert collect.collect([again], tmp_path / "to", 2, [0, 1])[0] == published
+    assert published.read_bytes() == before and len(load_records(tmp_path / "to")) == 2
+    third = dataclasses.replace(first, seed=2)
+    other = listed(tmp_path / "b", [third, dataclasses.replace(second, seconds=9.0, commit="b")])
+    with pytest.raises(RecordError, match=rf"to/{second.file_name}: .* with another commit, seconds;"):
+        collect.collect([other], tmp_path / "to", 2, [])
+    assert load_records(tmp_path / "to")[0].seconds != 9.0 and len(load_records(tmp_path / "to")) == 2
+    published.write_text("{")
+    with pytest.raises(RecordError, match=f"{published.name}: not a readable record"):
+        collect.collect([again], tmp_path / "to", 2, [])
+
+
 def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, monkeypatch, capsys):
     written = write_tables.write(write_tables.PUBLISHED, tmp_path / "to")
     assert set(written) == set((tmp_path / "to").iterdir()) and len(written) >= 9
@@ -310,32 +346,73 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, mon
     assert (tmp_path / "file").read_text() == "ours"
 
 
+def dry_run(*words):
+    """What snakemake would do: exit status, and all that it says."""
+    snakemake = Path(sys.executable).with_name("snakemake")
+    words = [snakemake, "--profile", "workflow/profiles/local", "-n", "-p", *words]
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    return found.returncode, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
         ("sed=1", "'sed' was unexpected"), ("only=tdn3_rd-", "begins with 'tdn3_rd-'"),
         ("scale=papr", "'papr' is not one of"), ("numbers=1,3", "3 is not one of [1, 2]"),
-        ("seeds=0,-1", "-1 is less than the minimum of 0"),
+        ("seeds=0,-1", "-1 is less than the minimum of 0"), ("only=[", "only: '[' is not YAML"),
+        ("papermill=bc-hoper", "is called 'bc-hoper'; near: bc-hopper"),
+        ("train={steps: many}", "'many' is not of type 'integer'"),
     ],
 )  # fmt: skip
 def test_a_wrong_configuration_of_the_grid_is_told_before_anything_runs(given, message):
-    snakemake = Path(sys.executable).with_name("snakemake")
-    words = ["--profile", "workflow/profiles/local", "-n", "tables", "--config", given]
-    found = subprocess.run(
-        [snakemake, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
-    )
-    assert found.returncode != 0 and message in found.stdout + found.stderr
-    assert "Traceback" not in found.stderr
+    status, text = dry_run("tables", "--config", given)
+    assert status != 0 and message in text
+    assert "Traceback" not in text
+
+
+def test_at_the_papers_scale_seeds_that_no_table_takes_are_refused_before_they_are_trained():
+    status, text = dry_run("tables", "--config", "seeds=3,4")
+    assert status != 0 and "seeds: [3, 4]; a table of the paper's scale has [0, 1, 2, 3, 4]" in text
+
+
+def test_one_command_runs_the_pen_at_quick_scale_beside_nothing_that_is_published():
+    """`train.size` would be asked of the demonstrations too, which have 2,500 transitions."""
+    pen = ["environments=pen", "numbers=2", "only=bc-", "papermill=[bc-pen]", "train={steps: 20}"]
+    status, text = dry_run("--configfile", "workflow/quick.yaml", "--config", *pen, "--", "tables")
+    assert status == 0, text
+    made = re.findall(r"rdlib data make (.*?) *>", text)
+    assert set(made) == {"pen-cloned --size 100000", "pen-demos"} and len(made) == 2
+    [line] = [line for line in text.splitlines() if "papermill notebooks/train.ipynb" in line]
+    words = shlex.split(line)
+    given = json.loads(words[words.index("-y") + 1])
+    assert given.pop("out").startswith("runs/quick/bc-pen-")
+    assert given == {
+        "algo": "bc", "dataset": "pen-demos,pen-cloned", "seeds": list(grid.SEEDS), "scale": "quick",
+        "device": "cpu", "compile": True, "steps": 20,
+    }  # fmt: skip
+    assert "collect.py --to runs/quick/results/quick" in text and "book/results" not in text
+    quick = yaml.safe_load((WORKFLOW / "quick.yaml").read_text())
+    assert "size" not in quick["train"] and quick["results"].startswith(quick["runs"])
+
+
+def test_tables_train_no_question_and_each_page_what_it_shows():
+    small = ["source=bundled", "scale=quick", "environments=hopper", "only=bc-,layer-norm"]
+    status, text = dry_run("tables", "--config", *small, "papermill=false")
+    assert status == 0 and re.findall(r"rdlib train --algo (\w+)", text) == ["bc"], text
+    status, text = dry_run("pages", "--config", *small, "papermill=false")
+    assert status == 0 and set(re.findall(r"rdlib train --algo (\w+)", text)) == {"bc", "td3n_ln"}, text
+    pages = re.findall(r"papermill notebooks/(\w+).ipynb runs/tables/\1.ipynb -r results", text)
+    assert set(pages) == {"table1", "table2", "ablations"}
+    inputs = re.findall(r"input: (.*), notebooks/(\w+).ipynb", text)
+    assert {page: "collected-ablations" in records for records, page in inputs} == {
+        "table1": False, "table2": False, "ablations": True,
+    }  # fmt: skip
 
 
 def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
-    snakemake = Path(sys.executable).with_name("snakemake")
-    words = ["--profile", "workflow/profiles/local", "-n", "-p", "tables", "ablations"]
-    found = subprocess.run(
-        [snakemake, *words], cwd=ROOT, capture_output=True, text=True, timeout=500
-    )
-    assert found.returncode == 0, found.stdout[-2000:] + found.stderr[-2000:]
-    text = found.stdout + found.stderr
+    runs = "runs/the grid's"
+    status, text = dry_run("tables", "ablations", "--config", f"runs={runs}", f"tables={runs}/a b")
+    assert status == 0, text[-4000:]
     lines = [
         shlex.split(line) for line in text.splitlines() if "papermill notebooks/train.ipynb" in line
     ]
@@ -345,9 +422,15 @@ def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
     defaults = dataclasses.asdict(TrainConfig())
     plugin = defaults.pop("plugin")
     asked = [from_notebook({**defaults, "rd": plugin, **g}) for g in given]
-    expected = [job.asked("d4rl", "paper", Path("runs/grid")) for job in jobs]
+    expected = [job.asked("d4rl", "paper", Path(runs)) for job in jobs]
     assert sorted(map(str, asked)) == sorted(map(str, expected))
     assert len(re.findall(r"rdlib data make d4rl/", text)) == 17
+    for words in lines:  # a folder's name stays one word wherever it stands
+        assert all(runs in word for word in words if "grid's" in word), words
+    for script in ("collect", "tables"):
+        [_, *words] = shlex.split(re.search(rf"python (workflow/{script}.py .*)", text)[1])
+        assert [w for w in words if w.startswith(runs)], words
+        assert all(w.startswith(runs) for w in words if "grid's" in w), words
 
 
 def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tmp_path):
@@ -357,7 +440,7 @@ def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tm
     [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
     given = {
         "source": "bundled", "scale": "quick", "environments": ["hopper"], "seeds": [0], "numbers": [1],
-        "only": [job.name], "papermill": False, "train": short, "runs": str(tmp_path / "runs"),
+        "only": [job.name], "papermill": False, "train": short, "runs": str(tmp_path / "the runs"),
     }  # fmt: skip
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(given))
     words = ["--profile", "workflow/profiles/local", "--configfile", tmp_path / "config.yaml", "--nolock"]
@@ -366,7 +449,7 @@ def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tm
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        while not list(tmp_path.glob("runs/*/checkpoint.safetensors")):
+        while not list(tmp_path.glob("the runs/*/checkpoint.safetensors")):
             assert snakemake.poll() is None, snakemake.communicate()[0]
             time.sleep(0.05)
         time.sleep(0.5)  # into its updates
@@ -379,13 +462,13 @@ def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tm
     finally:
         snakemake.kill()
     assert snakemake.returncode == 0 and "Trying to restart job" in said, said
-    [folder] = (tmp_path / "runs").glob("td3bc-hopper-*")
+    [folder] = (tmp_path / "the runs").glob("td3bc-hopper-*")
     stopped = re.search(r"stopped at update (\d+); the same command resumes", said)
     assert stopped and int(stopped[1]) < 1500, said
     logged = (folder / "tries.log").read_text()
     assert logged.index(stopped[0]) < logged.index("finished after 1500 updates")
     found = load_records(folder)
-    assert (folder / "records.txt").read_text().split() == [str(folder / r.file_name) for r in found]
+    assert (folder / "records.txt").read_text().splitlines() == [str(folder / r.file_name) for r in found]
     whole = train(job.asked("bundled", "quick", tmp_path / "whole", **short)).records
     assert len(found) == len(whole) == 3
     for a, b in zip(found, sorted(whole, key=lambda r: r.file_name), strict=True):

@@ -1,18 +1,20 @@
-"""Copy the records of finished runs to where they are published: all, or none if one is missing."""
+"""Copy the records of finished runs to where they are published: all, or none if one is missing or would
+replace another."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
 from rdlib import tables
 from rdlib.checkpoint import CheckpointError
-from rdlib.results import RecordError, load_record, save_record, without_doubles
+from rdlib.results import Record, RecordError, load_record, save_record, without_doubles
 
 
 def collect(lists: list[Path], to: Path, runs: int, seeds: list[int]) -> list[Path]:
     """The records named in `lists` (one path a line) into `to`, which must be of so many `runs`. With
-    `seeds`, each cell must have exactly those. Raises RecordError, TableError, and then nothing was
-    written."""
+    `seeds`, each cell must have exactly those. A record that is there already stays. Raises RecordError,
+    TableError, and then nothing was written."""
     try:
         paths = [Path(line) for found in lists for line in found.read_text().splitlines()]
     except (OSError, ValueError) as error:
@@ -22,7 +24,26 @@ def collect(lists: list[Path], to: Path, runs: int, seeds: list[int]) -> list[Pa
         tables.collect(records, seeds)
     if len(records) != runs:
         raise RecordError(f"{len(records)} records are listed, and {runs} runs were asked for")
-    return [save_record(record, to) for record in records]
+    there = [_is_there(record, to / record.file_name) for record in records]
+    return [
+        to / record.file_name if found else save_record(record, to)
+        for record, found in zip(records, there, strict=True)
+    ]
+
+
+def _is_there(record: Record, path: Path) -> bool:
+    """Whether `path` holds this record. Raises RecordError where it holds another one."""
+    if not path.exists():
+        return False
+    found = load_record(path)
+    names = [f.name for f in dataclasses.fields(Record)]
+    differ = [name for name in names if getattr(found, name) != getattr(record, name)]
+    if differ:
+        raise RecordError(
+            f"{path}: records the same run already, with another {', '.join(differ)}; nothing was "
+            "written. Move it away to have the new one in its place"
+        )
+    return True
 
 
 def _seeds(text: str) -> list[int]:
