@@ -519,7 +519,7 @@ show("ablations-quick", rows)
 # value makes none either, and none to the last digit: features after a ReLU are not negative, so their product is not. The square
 # holds values too, but from one seed to the next it scores anything from next to nothing to more than all else on this page; its weight was not tuned.
 #
-# The cosine, which no shrinking of features can lower, was given seven weights, and at none does it what the product does. Up to a weight
+# The cosine, which no shrinking of features can lower, was given seven weights: the protocol's one, the default, and after it failed, in two more rounds, six larger ones of our own. At none does it what the product does. Up to a weight
 # of 1 values run away as in the base; from 2 to 5 they still do for some seeds and sink below zero for others; at 10 and more none
 # runs away, and next to nothing is learnt. So at quick scale RD seems to work by making features small, as DR3
 # does, rather than by turning them apart; the protocol counts that against it as well.
