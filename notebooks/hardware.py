@@ -177,7 +177,10 @@ for name, ratios in behind.items():
 # ## What the tables would take
 #
 # At the paper's scale, five seeds, all datasets of an environment in one batch, from the times above; *hours* are
-# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named.
+# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named. They are hours of the
+# whole machine with the threads of its record, two on the CPUs here, with updates compiled there (`--compile`). The pages of
+# [Table 1](table1.ipynb) and [Table 2](table2.ipynb) project each cell that was not run in hours of one core and of updates that are not compiled,
+# from an earlier measurement (`workflow/speed.csv`); so their totals are larger than these, and are not to be added to them.
 
 # %%
 for name, bench in benches.items():

@@ -15,7 +15,7 @@
 # # Table 1: each base with and without RD
 #
 # The paper's first table puts RD onto four algorithms, on nine datasets. Here each of its 72 numbers stands
-# with ours under it, or with the words *not run*. The page is made from the records in `book/results` each
+# with ours under it, or with the words *not run*, and with CORL's where CORL has one. The page is made from the records in `book/results` each
 # time it is built, so a record that is added appears, and nothing is typed.
 #
 # A score is D4RL's: 0 is a random policy, 100 an expert. Ours is the mean ± deviation over seeds of the
@@ -299,15 +299,21 @@ summaries("quick", "quick scale, bundled data")
 # ## Every cell
 #
 # The paper's value, CORL's, ours at each scale, how it was made, and for what was not run the command that runs it
-# and its projected cost: hours of one CPU core for five seeds, from `workflow/speed.csv`, evaluations not
-# counted. `snakemake` runs all of it (`workflow/Snakefile`). The downloads hold every column.
+# and its projected cost. `snakemake` runs all of it (`workflow/Snakefile`). The downloads hold every column.
+#
+# The cost is in hours of one CPU core for five seeds, from `workflow/speed.csv`: updates at Hopper's shapes on one thread, *not* compiled, evaluations not
+# counted. The [hardware page](hardware.ipynb) projects the same runs with `--compile`, in hours of a machine of two cores with both at work, each
+# environment by its own shapes; so an hour there is two of a core, of quicker updates.
+#
+# The commands train on D4RL's files. For the bundled stand-in of a dataset, take its short name, without `d4rl/` and the version:
+# `--dataset hopper-medium` instead of `--dataset d4rl/hopper-medium-v2`.
 
 # %% tags=["hide-input"]
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
 table = tables.frame(cells, commands, hours)
 shown = table.drop(columns=["table", "paper_bold", "bold", "p", "best_std", "corl_best"])
 display(typeset.scrolled(shown))
-print(f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU")
+print(f"not run: {table.projected_hours.sum():,.0f} hours of one core, not compiled")
 files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
 display(typeset.downloads("table1", files))
 

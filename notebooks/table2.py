@@ -41,6 +41,7 @@ results = ""  # folder of folders of records (quick, paper, …); empty: the rep
 # %% tags=["hide-input"]
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import display
 
 from rdlib import grid, plots, stats, tables, typeset
@@ -83,6 +84,47 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
         )
 
 # %% [markdown]
+# ## With RD and without, beyond Table 1's datasets
+#
+# The paper's second table has RD's two columns and not their bases', so on the eight datasets that Table 1 does not have it
+# does not say what RD adds. Here stands every base that ran on one of these, beside its column with RD. p is the
+# permutation test of one dataset, and none of these tests is corrected for the others. A score below 0 is below a random policy's.
+
+# %% tags=["hide-input"]
+beyond = dict.fromkeys(c.printed.dataset for c in inner)
+for p in paper:
+    if p.table == 1:
+        beyond.pop(p.dataset, None)
+for found, what in ((ours, "the paper's scale"), (quick, "quick scale, bundled data")):
+    rows = []
+    for base in ("td3n", "sacn"):
+        for dataset in beyond:
+            mine, its = found.get((f"{base}_rd", dataset)), found.get((base, dataset))
+            if mine is None or its is None:
+                continue
+            rows.append({
+                "base": tables.title(base), "dataset": its.data, "seeds": f"{len(its.seeds)} and {len(mine.seeds)}",
+                "without": tables.spread(its.last), "with RD": tables.spread(mine.last),
+                "effect": mine.mean - its.mean, "p": f"{stats.p_value(mine.last, its.last):.3f}",
+            })  # fmt: skip
+    if not rows:
+        print(f"At {what}: not run.")
+        continue
+    shown = pd.DataFrame(rows)
+    clear = shown[shown.p.astype(float) < tables.SIGNIFICANT]
+    display(typeset.scrolled(shown))
+    print(
+        f"At {what}: RD raises {(shown.effect > 0).sum()} of {len(shown)} scores; with p < {tables.SIGNIFICANT}: "
+        f"{(clear.effect > 0).sum()} up, {(clear.effect < 0).sum()} down"
+    )
+
+# %% [markdown]
+# So at quick scale nothing here speaks for RD. Of the six pairs two differ by more than chance explains (p < 0.05), and both are against
+# it: TD3-N-UNC on halfcheetah-random, where its base learns a little and RD takes most of that away, and SAC-N-UNC on
+# pen-cloned, where both end below a random policy and RD further below. The one rise, SAC-N-UNC's on halfcheetah-random, is within chance. On
+# the pen nearly all runs of both bases end below a random policy, so there is little that RD could have spoilt or saved. Why RD may hurt where
+# values are negative, as on halfcheetah-random, is a [known limit](sec-deviations) of its product.
+#
 # ## Agreement with the paper and with CORL
 #
 # Spearman's rank correlation over datasets, of our column with each. It asks whether a method finds the
@@ -170,8 +212,14 @@ over_all(quick, "quick scale")
 # ## Every cell
 #
 # The bundled data that stand in for D4RL's are this project's own, and its `pen-demos` is by a trained policy,
-# where pen-human is by a person; a cell that used them says so in its `note`. Costs are hours of one CPU core for five
-# seeds, evaluations not counted.
+# where pen-human is by a person; a cell that used them says so in its `note`.
+#
+# The cost is in hours of one CPU core for five seeds, from `workflow/speed.csv`: updates at Hopper's shapes on one thread, *not* compiled, evaluations not
+# counted. The [hardware page](hardware.ipynb) projects the same runs with `--compile`, in hours of a machine of two cores with both at work, each
+# environment by its own shapes; so an hour there is two of a core, of quicker updates.
+#
+# The commands train on D4RL's files. For the bundled stand-in of a dataset, take its short name, without `d4rl/` and the version:
+# `--dataset pen-cloned` instead of `--dataset d4rl/pen-cloned-v1`, and `pen-demos` for pen-human.
 
 # %% tags=["hide-input"]
 commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
@@ -181,7 +229,7 @@ shown = table.drop(
 )
 display(typeset.scrolled(shown))
 print(
-    f"not run: {table.projected_hours.sum():,.0f} core hours on this kind of CPU, Table 1's share included"
+    f"not run: {table.projected_hours.sum():,.0f} hours of one core, not compiled, Table 1's share included"
 )
 files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
 display(typeset.downloads("table2", files))

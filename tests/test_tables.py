@@ -648,6 +648,7 @@ NOT_RUN = {
     ],
     "table2": [
         "0 of 153 cells .*, 0 at quick scale", "not run at the paper's scale", "not run at quick scale",
+        "At quick scale, bundled data: not run",
         "At the paper's scale: not run", "hopper-medium at quick scale: not run",
         "by every column .* at the paper's scale: not run", "by every column .* at quick scale: not run",
     ],
@@ -676,6 +677,24 @@ def test_pages_of_some_runs_show_these_and_say_of_the_others_that_they_were_not_
     said = page("table2", tmp_path, monkeypatch, capsys)
     assert "0 of 153 cells have been run at the paper's scale, 3 at quick scale" in said
     assert "hopper-medium at quick scale: not run" not in said
+
+
+def test_the_bases_that_ran_beyond_table_1_s_datasets_stand_beside_rd_on_table_2_s_page(
+    tmp_path, monkeypatch, capsys
+):
+    expert, pen = {"dataset": "hopper-expert", "scale": "quick"}, {"dataset": "pen-demos", "scale": "quick"}
+    for r in (
+        *runs("td3n", BETTER, **expert), *runs("td3n_rd", FOUR, **expert),
+        *runs("sacn", FOUR[:2], **pen), *runs("sacn_rd", BETTER, **pen),
+        *(r for r in HOPPER if r.dataset == "hopper-medium"),
+    ):  # fmt: skip
+        save_record(r, tmp_path / "quick")
+    said = page("table2", tmp_path, monkeypatch, capsys)
+    p = stats.p_value(FOUR, BETTER)
+    row = f"| TD3-N-UNC | hopper-expert | 4 and 4 | 75.0 ± 11.2 | 25.0 ± 11.2 | -50.0 | {p:.3f} |"
+    assert row in said and "| SAC-N-UNC | pen-demos | 2 and 4 | 15.0 ± 5.0 | 75.0 ± 11.2 |" in said
+    assert "| TD3-N-UNC | hopper-medium |" not in said
+    assert "RD raises 1 of 2 scores; with p < 0.05: 0 up, 1 down" in said
 
 
 def test_columns_of_table_2_that_share_no_seed_are_not_compared(tmp_path, monkeypatch, capsys):
