@@ -206,6 +206,8 @@ def _contradictions(r: Record) -> Iterator[str]:
             f"evaluations need increasing steps with finite returns, found {steps} in "
             f"{len(r.evaluations)}"
         )
+    for evaluation in r.evaluations:
+        yield from _incomplete(evaluation)
     if r.status == "finished":
         if (r.stopped_at, steps[-1]) != (r.steps, r.steps):
             yield (
@@ -240,6 +242,21 @@ def _is_evaluation(row: Any) -> bool:
     return isinstance(returns, list) and bool(returns) and all(map(_is_finite, returns))
 
 
+def _incomplete(row: Any) -> Iterator[str]:
+    """What an evaluation lacks beside its step and returns."""
+    where = f"evaluation after {row['step']} updates: field"
+    lengths = row.get("lengths")
+    if not isinstance(lengths, list) or len(lengths) != len(row["returns"]):
+        yield f"{where} 'lengths' = {lengths!r}, expected one for each of {len(row['returns'])} episodes"
+    for name in ("diagnostics", "training"):
+        if not isinstance(values := row.get(name), dict):
+            yield f"{where} {name!r} = {values!r}, expected names and numbers"
+            continue
+        for key, value in values.items():
+            if value is not None and not _is_finite(value):
+                yield f"{where} {name!r}: {key} = {value!r}, expected a finite number or null"
+
+
 def _plain(kind: Any) -> tuple[type, ...]:
     """The runtime types of a field's annotation (`float` takes an int, as JSON may write one)."""
     options = getattr(kind, "__args__", None) if "|" in str(kind) else None
@@ -254,13 +271,20 @@ def load_records(*folders: Path) -> list[Record]:
     """Every record in `folders` (not below them: a run keeps what it trained to compare with in a
     folder of its own). Raises RecordError if a folder has none, one cannot be read, or one run appears
     twice."""
+    return [record for _, record in load_files(*folders)]
+
+
+def load_files(*folders: Path) -> list[tuple[Path, Record]]:
+    """The same, each record with the file that it was read from, for who has to name it."""
     paths = []
     for folder in folders:
         found = sorted(folder.glob("record-*.json"))
         if not found:
             raise RecordError(f"{folder}: no records")
         paths += found
-    return without_doubles((p, load_record(p)) for p in paths)
+    records = [(path, load_record(path)) for path in paths]
+    without_doubles(records)
+    return records
 
 
 def without_doubles(found: Iterable[tuple[Path, Record]]) -> list[Record]:

@@ -24,7 +24,7 @@ import pandas as pd
 
 from rdlib import rows, stats
 from rdlib.data import catalog
-from rdlib.results import Record, load_records
+from rdlib.results import Record, load_files
 
 TITLES = {
     "td3n": "TD3-N-UNC", "sacn": "SAC-N-UNC", "td3bc": "TD3+BC", "cql": "CQL", "bc": "BC", "dt": "DT",
@@ -32,6 +32,9 @@ TITLES = {
 }  # fmt: skip
 SUFFIXES = {"_rd": " + RD", "_dr3": " + DR3", "_ln": " + LN"}
 _COLUMNS = (*TITLES, *(f"{algo}_rd" for algo in TITLES))
+_ALGORITHMS = {
+    algo + ln + plugin for algo in TITLES for ln in ("", "_ln") for plugin in ("", "_rd", "_dr3")
+}
 TOTALS = {  # rows of Table 2 that add up others, by what their names begin with
     "mujoco-total": ("halfcheetah", "hopper", "walker2d"),
     "adroit-total": ("pen",),
@@ -140,15 +143,18 @@ def read_scale(folder: Path, scale: str) -> list[Record]:
     a record of another scale or that no table could show, RecordError for one that cannot be read."""
     if not folder.is_dir():
         return []
-    records = load_records(folder)
-    for r in records:
+    found = load_files(folder)
+    for path, r in found:
         if r.scale != scale:
-            raise TableError(f"{folder / r.file_name}: of scale {r.scale!r}, not {scale!r}")
-        if r.algo.partition("_")[0] not in {name.partition("_")[0] for name in TITLES}:
-            raise TableError(f"{folder / r.file_name}: of an unknown algorithm, {r.algo!r}")
+            raise TableError(f"{path}: of scale {r.scale!r}, not {scale!r}")
+        if r.algo not in _ALGORITHMS:
+            raise TableError(
+                f"{path}: of an unknown algorithm, {r.algo!r}; known are {', '.join(TITLES)}, "
+                "each alone or with _ln and then _rd or _dr3"
+            )
         if catalog.short_name(r.dataset) not in catalog.ENTRIES:
-            raise TableError(f"{folder / r.file_name}: of an unknown dataset, {r.dataset!r}")
-    return records
+            raise TableError(f"{path}: of an unknown dataset, {r.dataset!r}")
+    return [r for _, r in found]
 
 
 def collect(records: Iterable[Record], seeds: Collection[int] = ()) -> dict[tuple[str, str], Ours]:

@@ -19,6 +19,7 @@ from rdlib.results import (
     as_row,
     fingerprint,
     finite,
+    load_files,
     load_record,
     load_records,
     provenance,
@@ -27,7 +28,8 @@ from rdlib.results import (
 
 
 def evaluation(step: int, *returns: float) -> dict[str, Any]:
-    return {"step": step, "returns": list(returns), "lengths": [10] * len(returns)}
+    more = {"lengths": [10] * len(returns), "diagnostics": {"q_policy": 1.5}, "training": {"loss": None}}
+    return {"step": step, "returns": list(returns), **more}
 
 
 RECORD = Record(
@@ -170,6 +172,17 @@ def test_an_ill_typed_field_is_named(tmp_path, field):
         ({"evaluations": [{"step": 0, "returns": 1.0}]}, "evaluations"),
         ({"evaluations": [{"step": 0, "returns": [None]}]}, "evaluations"),
         ({"evaluations": [evaluation(0, math.nan)]}, "evaluations"),
+        *[
+            ({"evaluations": [*RECORD.evaluations[:-1], {**evaluation(400, 1.0), **change}]},
+             f"evaluation after 400 updates: field {message}")
+            for change, message in (
+                ({"diagnostics": None}, "'diagnostics' = None, expected names and numbers"),
+                ({"training": [1.0]}, r"'training' = \[1.0\], expected names"),
+                ({"diagnostics": {"srank": "4"}}, "'diagnostics': srank = '4', expected a finite number"),
+                ({"training": {"loss": math.inf}}, "'training': loss = inf, expected a finite"),
+                ({"lengths": [10, 10]}, r"'lengths' = \[10, 10\], expected one for each of 1 episodes"),
+            )
+        ],
         ({"reference": [1.0]}, "reference"), ({"reference": [180.0, -20.0]}, "reference"),
         ({"reference": [None, None]}, "reference"), ({"reference": ["a", "b"]}, "reference"),
         ({"reference": [1, 1]}, "reference"), ({"reference": [0, 10**400]}, "reference"),
@@ -191,6 +204,18 @@ def test_other_contents_are_refused(tmp_path, values, message):
     with pytest.raises(RecordError, match=message) as error:
         load_record(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("field", ["lengths", "diagnostics", "training"])
+@pytest.mark.parametrize("schema", [1, SCHEMA])
+def test_a_missing_part_of_an_evaluation_is_named_with_its_step(tmp_path, schema, field):
+    """The first schema had all of them too."""
+    evaluations = [dict(e) for e in RECORD.evaluations]
+    del evaluations[1][field]
+    new = dict.fromkeys(("dtype", "max_episode_steps", "earlier"), ...) if schema == 1 else {}
+    path = changed(tmp_path, evaluations=evaluations, schema=schema, **new)
+    with pytest.raises(RecordError, match=f"evaluation after 100 updates: field '{field}' = None"):
+        load_record(path)
 
 
 def test_a_name_that_stands_twice_is_refused(tmp_path):
@@ -223,6 +248,7 @@ def test_a_folder_is_read_whole_or_not_at_all(tmp_path):
     save_record(other, tmp_path / "b")
     folders = [tmp_path / "a", tmp_path / "b"]
     assert {r.seed for r in load_records(*folders)} == {3, 4}
+    assert {path.parent.name: r.seed for path, r in load_files(*folders)} == {"a": 3, "b": 4}
     with pytest.raises(RecordError, match="no records"):
         load_records(*folders, tmp_path)
     again = save_record(dataclasses.replace(RECORD, seconds=9.0), tmp_path / "c")

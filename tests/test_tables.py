@@ -313,11 +313,21 @@ def test_scales_have_folders_of_their_own(tmp_path):
         tables.read_scale(tmp_path / "paper", "paper")
     for change, message in (
         ({"algo": "tdn3_rd"}, "of an unknown algorithm, 'tdn3_rd'"),
+        ({"algo": "td3n_rdd"}, "of an unknown algorithm, 'td3n_rdd'; known are td3n, .*diffusion_ql, each"),
+        ({"algo": "td3n_rd_ln"}, "of an unknown algorithm, 'td3n_rd_ln'"),
+        ({"algo": "diffusion"}, "of an unknown algorithm, 'diffusion'"),
         ({"dataset": "hoper-medium"}, "of an unknown dataset, 'hoper-medium'"),
     ):
-        path = save_record(record(**change), tmp_path / message)
+        folder = tmp_path / str(change)
+        path = save_record(record(**change), folder)
         with pytest.raises(TableError, match=rf"{re.escape(str(path))}: {message}"):
-            tables.read_scale(tmp_path / message, "paper")
+            tables.read_scale(folder, "paper")
+        renamed = path.rename(path.with_name("record-0.json"))  # the file is named, not what it says it is
+        with pytest.raises(TableError, match=rf"{re.escape(str(renamed))}: {message}"):
+            tables.read_scale(folder, "paper")
+    for algo in ("td3n_ln_rd", "sacn_dr3", "diffusion_ql_rd", "bc"):
+        save_record(record(algo), tmp_path / "known")
+    assert len(tables.read_scale(tmp_path / "known", "paper")) == 4
     (tmp_path / "other").mkdir()
     with pytest.raises(RecordError, match="no records"):
         tables.read_scale(tmp_path / "other", "paper")
