@@ -90,7 +90,7 @@ tables: $(READY)
 smoke: $(READY)
 	rm -rf runs/smoke
 	$(BIN)/snakemake --profile workflow/profiles/local --configfile workflow/smoke.yaml \
-	  --cores 2 --resources gpu=2 -- tables ablations
+	  --cores 2 --resources gpu=2 -- tables ablations pages
 
 # Without torch's CUDA packages, which pip adds by itself where it takes a CUDA build of torch.
 lock: $(READY)
