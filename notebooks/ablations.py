@@ -390,7 +390,10 @@ def pessimism(seeds, among):
     for r in among:
         if r.algo in ("td3n", "td3n_rd") and r.dataset in hopper and r.seed in seeds:
             groups.setdefault((r.algo, r.config["beta"], r.config["n_critics"]), []).append(r)
-    found = {key: tables.collect(group, seeds) for key, group in sorted(groups.items())}
+    found = {
+        key: {k: c for k, c in tables.collect(group).items() if c.seeds == tuple(sorted(seeds))}
+        for key, group in sorted(groups.items())
+    }
     return {key: cells for key, cells in found.items() if not missing((key[0], cells), datasets=hopper)}
 
 
