@@ -522,7 +522,7 @@ show("ablations-quick", rows)
 # against RD as a whole, though not against its first stage: the slides have stage 2 for when policy and data coincide, and in
 # 12,000 updates they hardly do. For the same reason nothing here tells a learned $\pi_{ood}$ from noise.
 #
-# Neither five nor twenty critics in place of four hold the base's values (50 have not run: 40 minutes of one core).
+# Neither five nor twenty nor fifty critics in place of four hold the base's values: they run away in every seed.
 # Without a gradient through the features of the data's action RD does as well, without one through those of the policy's action it does not: values sink
 # below zero in four of five seeds. So it is the policy's side that has to move. The number of critics, two to twenty, makes no difference with RD. The absolute
 # value makes none either, and none to the last digit: features after a ReLU are not negative, so their product is not. The square
