@@ -100,11 +100,6 @@ for base in pairs:
 # algorithm: the effect of RD on each dataset, the paper's beside ours, and in how many of them the signs agree.
 
 # %% tags=["hide-input"]
-def chance(pair):
-    """The p of a whole pair, as words."""
-    return f"p = {pair.p:.3f}" if pair.p >= 0.001 else "p < 0.001"
-
-
 small = tables.effects(cells, "quick").dropna(subset=["ours"])
 both = {pair.base: pair for pair in tables.pairs(cells, "quick")}
 hopper = {d for d in datasets if d.startswith("hopper")}
@@ -112,10 +107,10 @@ for base, mine in small.groupby("base", sort=False):
     signs, clear = mine["same sign"].dropna(), mine[mine.p < tables.SIGNIFICANT]
     p = ""
     if base in both:
-        p = f" ({chance(both[base])} by {len(both[base].seeds)} seeds"
+        p = f" ({typeset.probability(both[base].p)} by {len(both[base].seeds)} seeds"
         for what, left_out in (("hopper-medium", {"hopper-medium"}), ("Hopper", hopper)):
             rest = both[base].leaving_out(left_out)
-            p += f"; {rest.effect:.1f} without {what}, {chance(rest)}" if rest else f"; without {what}: not run"
+            p += f"; {rest.effect:.1f} without {what}, {typeset.probability(rest.p)}" if rest else f"; without {what}: not run"
         p += ")"
     print(
         f"{tables.title(base)}, quick scale: RD raises {(mine.ours > 0).sum()} of {len(mine)} scores, by {mine.ours.mean():.1f} "

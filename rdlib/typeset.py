@@ -16,6 +16,11 @@ from rdlib import stats, tables
 from rdlib.tables import Cell
 
 
+def probability(p: float) -> str:
+    """`p = 0.038`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 @dataclass(frozen=True)
 class Shown:
     """A table, or links, as a page shows it, and as Markdown where that has no HTML (a PDF)."""

@@ -726,3 +726,8 @@ def test_a_whole_run_whose_critic_diverged_is_shown_and_others_than_table_1_s_ar
     said = page("table1", tmp_path, monkeypatch, capsys)
     assert "TD3+BC, hopper-medium" in said and "BC, hopper-medium" not in said.replace("TD3+BC", "")
     assert re.search(r"60.4 ± 4.0 \| +nan \| 1.5", said)
+
+
+@pytest.mark.parametrize("p, words", [(0.0009, "p < 0.001"), (0.001, "p = 0.001"), (0.2594, "p = 0.259")])
+def test_a_p_value_is_worded_with_three_digits_or_as_less(p, words):
+    assert typeset.probability(p) == words

@@ -29,7 +29,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from rdlib import algos, stats, tables
+from rdlib import algos, stats, tables, typeset
 from rdlib.data import catalog
 from rdlib.results import Record, RecordError, fingerprint, load_records
 
@@ -145,8 +145,8 @@ def effect(root: Path, text: str) -> str:
         return tables.matrix(tables.collect(runs), algo, datasets)
 
     ours, theirs = scores(*sides[:2]), scores(*sides[2:])
-    p = stats.p_value(ours, theirs)
-    both = {"mean": f"{ours.mean() - theirs.mean():.1f}", "p": "p < 0.001" if p < 0.001 else f"p = {p:.3f}"}
+    p = typeset.probability(stats.p_value(ours, theirs))
+    both = {"mean": f"{ours.mean() - theirs.mean():.1f}", "p": p}
     return both[field] if field else ", ".join(both.values())
 
 
