@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -133,8 +134,9 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of this package; with a + where the package itself, not just a text beside it, has changed since."""
-    here = Path(__file__).parent
+    """Of this package; with a + where the package itself, not just a text beside it, has changed since.
+    Where git or the repository is missing, as in a container, what RDLIB_COMMIT says."""
+    here, told = Path(__file__).parent, os.environ.get("RDLIB_COMMIT")
 
     def git(*arguments: str) -> str:
         call = ["git", "-C", str(here), *arguments]
@@ -142,10 +144,10 @@ def _commit() -> str | None:
 
     try:
         if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
-            return None
+            return told
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return told
 
 
 def save_record(record: Record, folder: Path) -> Path:

@@ -20,7 +20,9 @@ spec.loader.exec_module(on_gpu)
 @pytest.fixture
 def words(tmp_path) -> list[str]:
     data = write_hdf5(tmp_path / "one.hdf5")
-    asked = f"--algo td3n_rd --dataset {data} --env Hopper-v5 --steps 20 --scale quick --episodes 1 "
+    asked = (
+        f"--algo td3n_rd --dataset {data} --env Hopper-v5 --steps 20 --scale quick --episodes 1 "
+    )
     (tmp_path / "trainings").write_text(asked + f"--config {on_gpu.TINY}\n\n")
     return ["--device", "cpu", "--tiny", "--train", str(tmp_path / "trainings"),
             "--out", str(tmp_path / "out")]  # fmt: skip
@@ -29,7 +31,7 @@ def words(tmp_path) -> list[str]:
 def test_the_whole_script_on_a_cpu(words, tmp_path, capsys):
     out = tmp_path / "out"
     assert on_gpu.main(words) == 0, (out / "summary.txt").read_text()
-    for name in ("equality", "speeds", "profile", "bench", "train-00"):
+    for name in ("equality", "speeds", "profile", "others", "bench", "data", "train-00"):
         assert json.loads((out / f"{name}.json").read_text())["ok"], name
     rows = json.loads((out / "speeds" / "bench.json").read_text())["rows"]
     assert [(r["algo"], r["agents"]) for r in rows][:3] == [("td3n", 1), ("td3n", 5), ("td3n", 15)]
@@ -39,7 +41,7 @@ def test_the_whole_script_on_a_cpu(words, tmp_path, capsys):
     (out / "train-00.json").unlink()
     capsys.readouterr()
     assert on_gpu.main(words) == 0  # a finished training is read back
-    assert capsys.readouterr().out.count("ended before") == 4
+    assert capsys.readouterr().out.count("ended before") == 6
 
 
 def fake(monkeypatch, statuses: dict) -> list[str]:
@@ -63,9 +65,40 @@ def test_nothing_is_measured_that_is_not_equal(words, monkeypatch, tmp_path):
 def test_what_did_not_end_is_done_again_and_the_rest_is_not(words, monkeypatch):
     ran = fake(monkeypatch, {"bench": 1, "train-00": None})
     assert on_gpu.main(words) == 3
-    assert ran == ["equality", "speeds", "profile", "bench", "train-00"]
+    assert ran == ["equality", "speeds", "profile", "others", "bench", "train-00"]
     ran = fake(monkeypatch, {})
     assert on_gpu.main(words) == 0 and ran == ["bench", "train-00"]
+
+
+def test_a_call_can_be_of_some_steps(words, monkeypatch, tmp_path):
+    ran = fake(monkeypatch, {})
+    assert on_gpu.main([*words, "--only", "bench,data"]) == 0 and ran == ["bench"]
+    assert on_gpu.main(words) == 0 and ran[1:] == [
+        "equality",
+        "speeds",
+        "profile",
+        "others",
+        "train-00",
+    ]
+    with pytest.raises(SystemExit, match="no step benhc; steps: equality, speeds"):
+        on_gpu.main([*words, "--only", "benhc"])
+
+
+def test_bundled_datasets_are_made_before_the_trainings(words, monkeypatch, tmp_path):
+    monkeypatch.setenv("RDLIB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "trainings").write_text(
+        "--algo bc --dataset hopper-medium-replay,pen-demos,x.hdf5\n"
+    )
+    ran, made = fake(monkeypatch, {}), tmp_path / "out" / "data-hopper-medium-replay.log"
+    monkeypatch.setattr(on_gpu, "MAKE", [*on_gpu.MAKE, "--size", "200"])
+    assert on_gpu.main([*words, "--only", "data,train-00"]) == 0 and ran == ["train-00"]
+    assert "hopper-medium-replay: 200 transitions" in made.read_text()
+    assert not (
+        tmp_path / "out" / "data-pen-demos.log"
+    ).exists()  # rolled out where it is first loaded
+    (tmp_path / "out" / "data.json").unlink()
+    monkeypatch.setattr(on_gpu, "MAKE", ["-c", "raise SystemExit(7)"])
+    assert on_gpu.main([*words, "--only", "data,train-00"]) == 1 and ran == ["train-00"]
 
 
 def test_no_step_begins_without_time_for_it(words, monkeypatch, capsys):
@@ -96,7 +129,9 @@ def test_the_default_trainings_are_ones_that_rdlib_takes():
 def rows(**more):
     base = {"ms/update": 0.5, "eager ms/update": 3.0, "GFLOP/s": 50.0, "ceiling GFLOP/s": 100.0,
             "evaluation s": 0.1}  # fmt: skip
-    return [{**base, "algo": a, "agents": n, **more} for a in on_gpu.TARGET_ALGOS for n in (1, 5, 15)]
+    return [
+        {**base, "algo": a, "agents": n, **more} for a in on_gpu.TARGET_ALGOS for n in (1, 5, 15)
+    ]
 
 
 def verdicts(found) -> list[str]:
@@ -107,7 +142,9 @@ def test_targets():
     hours = [{"table": 1, "hours": {"updates": 3.9}}, {"table": 2, "hours": None}]
     good = verdicts({"rows": rows(), "projection": hours})
     assert good == ["met", "met", "MISSED", "met", "met", "met", "met", "met"]
-    slow = verdicts({"rows": rows(**{"ms/update": 2.0}), "projection": [{"table": 1, "hours": None}]})
+    slow = verdicts(
+        {"rows": rows(**{"ms/update": 2.0}), "projection": [{"table": 1, "hours": None}]}
+    )
     assert slow == ["MISSED"] * 3 + ["met", "MISSED", "met", "met", "not measured"]
     poor = verdicts({"rows": rows(**{"GFLOP/s": 34.0, "evaluation s": 1.0})})
     assert poor[5:7] == ["MISSED", "MISSED"]

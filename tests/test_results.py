@@ -277,6 +277,12 @@ def test_only_changes_of_the_package_itself_mark_its_commit(tmp_path, monkeypatc
     assert provenance()["commit"] == clean
     (package / "__init__.py").write_text("two")
     assert provenance()["commit"] == f"{clean}+"
+    monkeypatch.setenv("RDLIB_COMMIT", "told")
+    assert provenance()["commit"] == f"{clean}+"  # the repository knows better
+    monkeypatch.setenv("PATH", "")  # as in a container without git
+    assert provenance()["commit"] == "told"
+    monkeypatch.delenv("RDLIB_COMMIT")
+    assert provenance()["commit"] is None
 
 
 def test_provenance_names_the_versions():

@@ -2,15 +2,17 @@
 
     python workflow/on_gpu.py --out results --minutes 28
 
-In order: captured updates equal eager ones (the tests marked gpu), the speeds that have a target, a profile
-of one captured update, the whole bench with its projection of the paper's tables, then trainings, the most
-valuable first. Each step has a limit of its own and writes its result into --out as it ends; the same
-command again goes on behind the last step that ended, and within a training at its checkpoint.
-`--device cpu --tiny` tries the script itself, in seconds.
+In order: captured updates equal eager ones (the tests marked gpu) for what is timed and trained here, the
+speeds that have a target, a profile of one captured update, the same tests of all other algorithms,
+the whole bench with its projection of the paper's tables, then trainings, the most valuable first, whose
+bundled datasets are rolled out meanwhile. Each step has a limit of its own and writes its result into --out
+as it ends; the same command again goes on behind the last step that ended, and within a training at its
+checkpoint. `--only` names the steps of one call. `--device cpu --tiny` tries the script itself, in seconds.
 """
 
 import argparse
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -30,7 +32,14 @@ TRAININGS = [
     f"--algo {algo} --dataset {HOPPER} --seeds 0,1,2,3,4 --scale paper"
     for algo in ("td3n_rd", "td3n", "sacn_rd", "sacn", "td3bc_rd", "td3bc", "cql_rd", "cql")
 ]
-GRACE = 60.0  # seconds that an interrupted training has to save its checkpoint
+GPU_TESTS = [f"tests/test_{n}.py" for n in ("graphs", "algorithms", "groups", "watch")]
+MAKE = ["-m", "rdlib", "data", "make"]
+TOGETHER = 8  # processes of these tests, most of whose time is Python's
+NEEDED = {  # steps without which nothing after them is worth its time
+    "equality": "what is not equal to the eager updates is not worth measuring",
+    "data": "there is nothing to train on",
+}
+GRACE = 20.0  # seconds that an interrupted training has to save its checkpoint
 
 
 @dataclass
@@ -72,14 +81,59 @@ class Runner:
 
 
 def equality(runner: Runner) -> dict[str, Any]:
-    """The tests that need a GPU; on a CPU the same comparison by a tape."""
-    words = ["-m", "pytest", "-q", "-x", "tests/test_graphs.py"]
+    """The tests that need a GPU, of the algorithms that have a target."""
+    return tests(runner, "equality", "td3n or td3bc", "recorded_updates and td3n_rd")
+
+
+def others(runner: Runner) -> dict[str, Any]:
+    """The tests that need a GPU, of all else."""
+    return tests(runner, "others", "not td3n and not td3bc", "recorded_updates and bc")
+
+
+def tests(runner: Runner, name: str, which: str, on_cpu: str) -> dict[str, Any]:
+    """Those of `which` on a GPU, each of which a CPU skips; there the same comparison by a tape."""
+    words = ["-m", "pytest", "-q", "-n", str(min(TOGETHER, os.cpu_count() or 1))]
     if runner.device == "cpu":
-        words += ["-k", "recorded_updates and (bc or td3n_rd)"]
+        words += ["tests/test_graphs.py", "-k", on_cpu]
     else:
-        words += ["tests/test_algorithms.py", "tests/test_groups.py", "-m", "gpu"]
-    status = runner.run("equality", words, runner.left(6))
+        words += [*GPU_TESTS, "-m", "gpu", "-k", which]
+    status = runner.run(name, words, runner.left(4))
     return {"ok": status == 0, "status": status}
+
+
+def roll_out(runner: Runner) -> list[subprocess.Popen[bytes]]:
+    """Processes that make the bundled datasets of the trainings, on a few cores each: a roll-out's threads
+    share one interpreter, and more of them only wait for each other."""
+    from rdlib.data.catalog import is_rolled_out
+    from rdlib.simulate import available_cores
+
+    names = dict.fromkeys(
+        name for words in runner.trainings for name in _option(words, "--dataset").split(",")
+    )
+    made = []
+    for number, name in enumerate(filter(is_rolled_out, names)):
+        cores = {(4 * number + k) % available_cores() for k in range(4)}
+        with open(runner.out / f"data-{name}.log", "a") as log:
+            made.append(subprocess.Popen(
+                [sys.executable, *MAKE, name], cwd=ROOT,
+                stdout=log, stderr=subprocess.STDOUT,
+                preexec_fn=lambda cores=cores: os.sched_setaffinity(0, cores),
+            ))  # fmt: skip
+    return made
+
+
+def wait_for(runner: Runner, rolling: Sequence[subprocess.Popen[bytes]]) -> dict[str, Any]:
+    """Until the datasets are there."""
+    try:
+        statuses = [process.wait(runner.left(10)) for process in rolling]
+    except subprocess.TimeoutExpired:
+        return {"ok": False, "status": None}
+    return {"ok": not any(statuses), "status": max(map(abs, statuses), default=0)}
+
+
+def _option(words: str, name: str) -> str:
+    found = shlex.split(words)
+    return found[found.index(name) + 1]
 
 
 def speeds(runner: Runner) -> dict[str, Any]:
@@ -208,6 +262,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--device", default="cuda")
     p.add_argument("--minutes", type=float, default=28.0, help="for everything")
     p.add_argument("--train", type=Path, help="file with the words of one `rdlib train` a line")
+    p.add_argument("--only", default="", help="steps of this call, with commas between; none: all")
     p.add_argument("--tiny", action="store_true", help="networks and times for trying this script")
     p.add_argument("--profile-only", action="store_true", help=argparse.SUPPRESS)
     return p.parse_args(arguments)
@@ -229,12 +284,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("equality", lambda: equality(runner)),
         ("speeds", lambda: speeds(runner)),
         ("profile", lambda: profile(runner)),
+        ("others", lambda: others(runner)),
         ("bench", lambda: everything(runner)),
+        ("data", lambda: wait_for(runner, rolling)),
     ]
     for number, words in enumerate(trainings):
         steps.append((f"train-{number:02d}", lambda n=number, w=words: train(runner, n, w)))
+    only = [word for word in a.only.split(",") if word]
+    if unknown := set(only) - {name for name, _ in steps}:
+        raise SystemExit(f"--only: no step {', '.join(unknown)}; steps: {', '.join(dict(steps))}")
+    wanted = [name for name, _ in steps if not only or name in only]
+    rolling = roll_out(runner) if "data" in wanted and not (out / "data.json").exists() else []
     worst = 0
     for name, step in steps:
+        if name not in wanted:
+            continue
         file = out / f"{name}.json"
         if file.exists():
             runner.say(f"{name}: ended before")
@@ -251,10 +315,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner.say(f"{name}: {verdict} after {result['seconds']} s; see {name}.log")
         if not result["ok"]:
             worst = max(worst, 3 if result["status"] is None else 1)
-            if name == "equality":
-                runner.say(
-                    "what is not equal to the eager updates is not worth measuring: stopped"
-                )
+            if name in NEEDED:
+                runner.say(f"{NEEDED[name]}: stopped")
+                for process in rolling:
+                    process.terminate()
                 return worst
     return worst
 
