@@ -24,6 +24,9 @@ from gymnasium.envs.mujoco import mujoco_env
 from gymnasium.utils import seeding
 
 INF = float("inf")
+# More threads wait for the interpreter rather than simulate: on a host of 16 cores 150 Hoppers took 1,000 steps
+# in 7 to 11 s on four of them, and in 21 to 31 s on all.
+THREADS = 4
 
 
 class SimulationError(ValueError):
@@ -97,7 +100,7 @@ class BatchedEnv:
 
     def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
         self.env_id, self.n, self.max_episode_steps = env_id, n, max_episode_steps
-        threads = min(threads or available_cores(), n)
+        threads = min(threads or min(available_cores(), THREADS), n)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulate")
         self._slices = [s for s in np.array_split(np.arange(n), threads) if len(s)]
         self._elapsed = np.zeros(n, dtype=np.int64)
@@ -279,7 +282,8 @@ def register(env_id: str) -> None:
 def make(
     env_id: str, n: int, max_episode_steps: int | None = None, threads: int | None = None
 ) -> BatchedEnv:
-    """`n` copies of `env_id`; the time limit is the registered one unless given."""
+    """`n` copies of `env_id`; the time limit is the registered one unless given, and `threads` the cores at
+    hand, at most THREADS."""
     register(env_id)
     try:
         spec = gymnasium.spec(env_id)

@@ -276,7 +276,7 @@ def _rolled_out(folder: Path, environment: str) -> bool:
 def episodes(
     environment: str, quality: str, size: int, progress: bool | None = None
 ) -> Iterator[minari.Episode]:
-    """The episodes of a bundled dataset, rolled out by all cores."""
+    """The episodes of a bundled dataset, rolled out by a few cores."""
     env_id = about(environment)["env_id"]
     limit = about(environment).get("max_episode_steps")  # where it is not the environment's own
     parts = _parts(environment, quality, size)
