@@ -139,6 +139,8 @@ for name, bench in benches.items():
     )
     display(table.set_properties(padding="0.1em 0.5em").hide())
 for name, ratio in gains.items():
+    if ratio.empty:
+        continue
     said = ", ".join(f"{algo} {r:.1f}" for algo, r in ratio.sort_values()[::-1].items())
     print(f"{name}: times as quick as kernel by kernel, at A = 1: {said}")
 for name, ratios in behind.items():
@@ -171,20 +173,79 @@ for name, ratios in behind.items():
 # `--compile` each batch compiles its own update, which for short runs takes more than it brings.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
-# each phase of an update once, as a CUDA graph, and replays it with one launch. Whether a page is read with such a record
-# or without one is told by the table of machines above: no record of a GPU, no claim about one.
+# each phase of an update once, as a CUDA graph, and replays it with one launch. The table of machines above tells whether
+# this page is read with such a record: no record of a GPU, no claim about one.
 #
+# ## What a GPU does with one update
+#
+# An H200, 15 agents of TD3-N-UNC at the paper's size (five seeds of three datasets), float32 with products in TF32: the time of all kernels in
+# two updates, from a profile taken beside the record (`book/results/hardware/h200-profile.txt`).
+
+# %%
+import re
+
+FAMILIES = {  # the first of these whose words are in a kernel's name
+    "products": ("gemm", "gemv"), "Adam and target networks": ("multi_tensor_apply",),
+    "random numbers": ("long", "int>"), "elementwise, reductions, copies": ("",),
+}  # fmt: skip
+
+
+def families(path):
+    """Milliseconds an update of each family; rows of operators repeat their kernels' time."""
+    first, *lines = path.read_text().splitlines()
+    found = dict.fromkeys(FAMILIES, 0.0)
+    for line in lines:
+        times = re.findall(r"([\d.]+)(us|ms)(?=\s)", line)
+        if len(times) == 6 and not line.strip().startswith("aten::"):
+            value, unit = times[3]  # self CUDA
+            kind = next(k for k, words in FAMILIES.items() if any(w in line for w in words))
+            found[kind] += float(value) * (1e-3 if unit == "us" else 1) / int(first.split()[0])
+    return found
+
+
+for path in sorted(folder.glob("*-profile.txt")):
+    spent = families(path)
+    print(f"{path.stem}: " + ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in spent.items()))
+
+from rdlib.results import load_records
+
+trained = folder.parent / "paper-tenth"
+each = {r.algo: r for r in (load_records(trained) if trained.is_dir() else [])}
+for algo, r in sorted(each.items()):
+    print(f"trained: {r.agents} agents of {algo}, {1e3 * r.seconds / r.steps:.2f} ms an update with all evaluations, {r.device}")
+
+# %% [markdown]
+# The products take what they take alone, and a third of the update; Adam moves at the memory's bandwidth; what is left is elementwise kernels, a bias added, a
+# ReLU, each of which reads and writes every activation once more. Launches no longer count: the kernels' sum is the update's time but for the random numbers,
+# which one call draws for 250 updates and a profile of two shows too large. So larger batches of agents do not help
+# from here on, fewer passes over the activations would: what `--compile` does on a CPU, and is refused on a GPU so far. Kernel by kernel, without graphs, one agent
+# takes several times as long, as the lines under the tables tell.
+#
+# Of what we had set ourselves for this card, one agent's graphs (five times as quick as kernel by kernel) and the share of the products' ceiling (35 % at
+# 15 agents) were met; the times, 1.0 ms for 15 agents of TD3-N-UNC, 1.8 with RD, 0.25 for TD3+BC, were not: they were set below what this page predicts from the
+# card's own products and copies.
+#
+# The evaluations of `h200` are of sixteen threads, for most rows with datasets being rolled out on the same cores, and slow: threads of one interpreter wait
+# for each other. In `h200-four-cores`, on four of the host's cores, the same episodes take a third to a tenth, and fit beside the updates of the larger algorithms; `rdlib`
+# simulates with four threads since, and the two trainings in the last lines above, on four cores too and evaluated every 20,000 updates, waited for none.
+
 # ## What the tables would take
 #
 # At the paper's scale, five seeds, all datasets of an environment in one batch, from the times above; *hours* are
-# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named. They are hours of the
+# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named. Records of one device are taken together. They are hours of the
 # whole machine with the threads of its record, two on the CPUs here, with updates compiled there (`--compile`). The pages of
 # [Table 1](table1.ipynb) and [Table 2](table2.ipynb) project each cell that was not run in hours of one core and of updates that are not compiled,
 # from an earlier measurement (`workflow/speed.csv`); so their totals are larger than these, and are not to be added to them.
 
 # %%
+from rdlib.bench import project
+
+together = {}
 for name, bench in benches.items():
-    for projection in bench["projection"]:
+    together.setdefault((bench["device"], bench.get("processor", name)), []).append(name)
+for names in together.values():
+    name = " and ".join(names)
+    for projection in project([row for n in names for row in benches[n]["rows"]]):
         columns = projection["columns"]
         rows = [
             {"column": c, "hours": h["updates"], "of evaluation": h["evaluation"]}

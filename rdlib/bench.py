@@ -285,6 +285,21 @@ def report(
             print(_line(row, device), flush=True)
             if out:
                 write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
+    found["projection"] = project(found["rows"], device, overrides)
+    print()
+    for table in found["projection"]:
+        print(projection.describe(table))
+    if out:
+        write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
+    return found
+
+
+def project(
+    rows: Sequence[Mapping[str, Any]], device: torch.device = CPU,
+    overrides: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """What the paper's two tables would take where `rows` were measured (`rdlib.projection.table`);
+    `device` counts FLOPs and need not be the same."""
     known: dict[str, float] = {}
 
     def flops(name: str, dims: tuple[int, int], config: Mapping[str, Any]) -> float:
@@ -296,13 +311,7 @@ def report(
             known[key] = counted.flops / period
         return known[key]
 
-    found["projection"] = [projection.table(number, found["rows"], flops) for number in (1, 2)]
-    print()
-    for table in found["projection"]:
-        print(projection.describe(table))
-    if out:
-        write_atomically(out / "bench.json", json.dumps(found, indent=1).encode())
-    return found
+    return [projection.table(number, rows, flops) for number in (1, 2)]
 
 
 def _row(

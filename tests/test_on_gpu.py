@@ -35,7 +35,8 @@ def test_the_whole_script_on_a_cpu(words, tmp_path, capsys):
         assert json.loads((out / f"{name}.json").read_text())["ok"], name
     rows = json.loads((out / "speeds" / "bench.json").read_text())["rows"]
     assert [(r["algo"], r["agents"]) for r in rows][:3] == [("td3n", 1), ("td3n", 5), ("td3n", 15)]
-    assert "2 updates" in (out / "profile.txt").read_text() and (out / "profile.json").exists()
+    assert "2 updates" in (out / "profile.txt").read_text()
+    assert "traceEvents" in json.loads((out / "trace.json").read_text())
     assert len(list((out / "runs" / "00").glob("record-*.json"))) == 1
     assert "15 agents of td3n, ms per update" in (out / "summary.txt").read_text()
     (out / "train-00.json").unlink()

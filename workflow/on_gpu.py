@@ -238,7 +238,7 @@ def profile_here(out: Path, device_name: str, tiny: bool) -> None:
     by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
     table = seen.key_averages().table(sort_by=by, row_limit=60, max_name_column_width=90)
     (out / "profile.txt").write_text(f"{period} updates\n{table}\n")
-    seen.export_chrome_trace(str(out / "profile.json"))
+    seen.export_chrome_trace(str(out / "trace.json"))
 
 
 def train(runner: Runner, number: int, words: str) -> dict[str, Any]:
