@@ -45,7 +45,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from rdlib import grid, plots, tables, typeset
+from rdlib import compare, grid, plots, tables, typeset
 from rdlib.data import catalog
 
 plots.use_style()
@@ -82,7 +82,7 @@ print(
 # %% tags=["hide-input"]
 pairs = {base: f"{base}_rd" for base in ("td3n", "sacn", "td3bc", "cql")}
 datasets = list(dict.fromkeys(c.printed.dataset for c in cells))
-effects, ranks = tables.effects(cells), tables.correlations(cells).set_index("algorithm")
+effects, ranks = compare.effects(cells), compare.correlations(cells).set_index("algorithm")
 for base in pairs:
     mine = effects[effects.base == base]
     signs = mine["same sign"].dropna()
@@ -100,8 +100,8 @@ for base in pairs:
 # algorithm: the effect of RD on each dataset, the paper's beside ours, and in how many of them the signs agree.
 
 # %% tags=["hide-input"]
-small = tables.effects(cells, "quick").dropna(subset=["ours"])
-both = {pair.base: pair for pair in tables.pairs(cells, "quick")}
+small = compare.effects(cells, "quick").dropna(subset=["ours"])
+both = {pair.base: pair for pair in compare.pairs(cells, "quick")}
 hopper = {d for d in datasets if d.startswith("hopper")}
 for base, mine in small.groupby("base", sort=False):
     signs, clear = mine["same sign"].dropna(), mine[mine.p < tables.SIGNIFICANT]
@@ -147,7 +147,7 @@ else:
 
 # %% tags=["hide-input"]
 for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
-    found = tables.pairs(cells, of)
+    found = compare.pairs(cells, of)
     for pair in found:
         print(
             f"{tables.title(pair.base)}, {what}, {len(pair.datasets)} datasets: effect of RD by best checkpoint "
@@ -261,7 +261,7 @@ for dataset in datasets:
 # %% tags=["hide-input"]
 def summaries(of, what):
     """Figures of the pairs that ran (of: "ours" or "quick"), each said to be of `what`."""
-    found = tables.summary(cells, of)
+    found = compare.summary(cells, of)
     found = found[found.seeds > 0].set_index("base")
     if found.empty:
         print(f"{what}: not run.")
@@ -275,7 +275,7 @@ def summaries(of, what):
         print(f"{what}, {name}: {row.seeds:.0f} seeds on {row.datasets:.0f} of 9 datasets")
     figures = [plots.intervals(iqm, "IQM of normalised scores", 0)]
     figures.append(plots.intervals(better, "probability that RD improves on its base", 0.5))
-    for pair in tables.pairs(cells, of):
+    for pair in compare.pairs(cells, of):
         name = tables.title(pair.base)
         figures.append(plots.profiles({name: pair.without, f"{name} + RD": pair.with_rd}))
     for figure in figures:

@@ -44,7 +44,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from rdlib import grid, plots, stats, tables, typeset
+from rdlib import compare, grid, plots, stats, tables, typeset
 
 plots.use_style()
 repository = next(
@@ -132,7 +132,7 @@ for found, what in ((ours, "the paper's scale"), (quick, "quick scale, bundled d
 
 # %% tags=["hide-input"]
 for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
-    ranks = tables.correlations(cells, of)
+    ranks = compare.correlations(cells, of)
     if ranks.datasets.sum():
         ranks["algorithm"] = ranks.algorithm.map(tables.title)
         print(f"at {what}:")

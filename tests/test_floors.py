@@ -13,8 +13,8 @@ FLOORS = {
     4: ("train", "groups", "plan", "grid", "online", "cli", "__main__", "bench", "projection",
         "papermill_cli", "policy", "video"),
     3: ("algos", "evaluate", "toy", "watch"),
-    2: ("rd", "kernel", "engine", "graphs", "compiled", "roofline", "data", "rows", "tables", "typeset",
-        "plots", "slider"),
+    2: ("rd", "kernel", "engine", "graphs", "compiled", "roofline", "data", "rows", "tables", "compare",
+        "typeset", "plots", "slider"),
     1: ("nets", "denoiser", "rng", "checkpoint", "simulate", "results", "stats", "matmul", "memory"),
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

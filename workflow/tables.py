@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from rdlib import grid, plots, tables, typeset
+from rdlib import compare, grid, plots, tables, typeset
 from rdlib.checkpoint import CheckpointError, write_atomically
 from rdlib.engine import ConfigError
 from rdlib.results import RecordError
@@ -53,9 +53,9 @@ def write(results: Path, to: Path) -> list[Path]:
                     found, shown
                 )
         if table == 1:
-            files["effects.csv"] = of_both_scales(tables.effects, cells)
-            files["summary.csv"] = of_both_scales(tables.summary, cells)
-        files[f"correlations{table}.csv"] = of_both_scales(tables.correlations, cells)
+            files["effects.csv"] = of_both_scales(compare.effects, cells)
+            files["summary.csv"] = of_both_scales(compare.summary, cells)
+        files[f"correlations{table}.csv"] = of_both_scales(compare.correlations, cells)
     for name, text in files.items():
         write_atomically(to / name, text.encode())
     for name, figure in figures.items():
