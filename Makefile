@@ -37,14 +37,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# One pytest per notebook: where nbval collects nothing, pytest exits with 5 and make stops, so none is skipped unseen.
+# One pytest per notebook, two at a time: where nbval collects nothing, pytest exits with 5 and xargs, once all have run, with
+# 123, so none is skipped unseen. From the last name on, since the page that trains takes longest.
 notebooks: $(READY)
 	@rm -rf notebooks/runs # else a finished run would be read back instead of trained
-	@n=0; total=$$(ls notebooks/*.ipynb | wc -l); \
-	for notebook in notebooks/*.ipynb; do \
-	  n=$$((n + 1)); echo "notebook $$n of $$total: $$notebook"; \
-	  OMP_NUM_THREADS=1 $(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$notebook" || exit 1; \
-	done
+	@ls -r notebooks/*.ipynb | OMP_NUM_THREADS=1 xargs -P 2 -n 1 sh -c '\
+	  said=$$($(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$1" 2>&1); status=$$?; \
+	  printf "%s\n%s\n" "$$1" "$$said"; exit $$status' notebook
 
 # All pages are read anew (--all), for a page that is not gives no warning; what ran before does not run again. Pages run in
 # order of their names, one at a time, with one thread: two wait for each other where anything else is running, and the
