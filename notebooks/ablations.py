@@ -682,7 +682,7 @@ else:
 # ## A tenth of the updates, five seeds
 #
 # The first runs on a GPU (`book/results/paper-tenth`): TD3-N-UNC without and with RD at the paper's size and settings, all 30 agents of Hopper's three
-# datasets and seeds 0 to 4 in two batches, on the bundled data in the sizes of D4RL's, 100,000 of the million updates. RD's weight is its default
+# datasets and seeds 0 to 4 in two batches, products in TF32, on the bundled data in the sizes of D4RL's, 100,000 of the million updates. RD's weight is its default
 # of 0.1, found on small networks. Last-iterate scores, the mean of the evaluations at 60,000, 80,000 and 100,000; *p* is of an exact permutation test of
 # the seeds. Still no number of the tables: nine tenths are missing, and the data are not the paper's.
 

@@ -225,8 +225,8 @@ for algo, r in sorted(each.items()):
 # 15 agents) were met; the times, 1.0 ms for 15 agents of TD3-N-UNC, 1.8 with RD, 0.25 for TD3+BC, were not: they were set below what this page predicts from the
 # card's own products and copies.
 #
-# The evaluations of `h200` are of sixteen threads, for most rows with datasets being rolled out on the same cores, and slow: threads of one interpreter wait
-# for each other. In `h200-four-cores`, on four of the host's cores, the same episodes take a third to a tenth, and fit beside the updates of the larger algorithms; `rdlib`
+# The evaluations of `h200` are of sixteen threads, with datasets being rolled out on the same cores, and slow: threads of one interpreter wait
+# for each other. In `h200-four-cores`, on four of the host's cores and with nothing beside, the same episodes take from half to a tenth of that, and fit beside the updates of the larger algorithms; `rdlib`
 # simulates with four threads since, and the two trainings in the last lines above, on four cores too and evaluated every 20,000 updates, waited for none.
 
 # ## What the tables would take
