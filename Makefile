@@ -38,7 +38,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # One pytest per notebook, two at a time: where nbval collects nothing, pytest exits with 5 and xargs, once all have run, with
-# 123, so none is skipped unseen. From the last name on, since the page that trains takes longest.
+# 123, so none is skipped unseen. In reverse order, because `train`, the longest, is last by name.
 notebooks: $(READY)
 	@rm -rf notebooks/runs # else a finished run would be read back instead of trained
 	@ls -r notebooks/*.ipynb | OMP_NUM_THREADS=1 xargs -P 2 -n 1 sh -c '\

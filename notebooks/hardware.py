@@ -17,7 +17,7 @@
 # The tables of the paper are hundreds of runs of a million updates. What that costs depends on two things: how
 # quick one update is against what the machine could do, and how many agents share it. This page reads
 # the records that `python -m rdlib bench --out FOLDER` left, one for each machine in
-# `book/results/hardware`; nothing on it is typed.
+# `book/results/hardware`; no number in its tables is typed.
 #
 # The bench runs full updates (sampling, losses, backward, optimisers, target networks) on random data of
 # Hopper's shapes. Beside each measured time it predicts one: every matrix product as quick as it is alone on this
@@ -215,24 +215,24 @@ for algo, r in sorted(each.items()):
     print(f"trained: {r.agents} agents of {algo}, {1e3 * r.seconds / r.steps:.2f} ms an update with all evaluations, {r.device}")
 
 # %% [markdown]
-# The products take what they take alone, and a third of the update; Adam moves at the memory's bandwidth; what is left is elementwise kernels, a bias added, a
+# The products take what they take alone, and a third of the update; Adam moves at two thirds of a copy's bandwidth; what is left is elementwise kernels, a bias added, a
 # ReLU, each of which reads and writes every activation once more. Launches no longer count: the kernels' sum is the update's time but for the random numbers,
-# which one call draws for 250 updates and a profile of two shows too large. So larger batches of agents do not help
-# from here on, fewer passes over the activations would: what `--compile` does on a CPU, and is refused on a GPU so far. Kernel by kernel, without graphs, one agent
+# which one call draws for 250 updates and a profile of two shows too large. So batches beyond 15 agents should bring
+# little; fewer passes over the activations would bring more: what `--compile` does on a CPU, and is refused on a GPU so far. Kernel by kernel, without graphs, one agent
 # takes several times as long, as the lines under the tables tell.
 #
 # Of what we had set ourselves for this card, one agent's graphs (five times as quick as kernel by kernel) and the share of the products' ceiling (35 % at
-# 15 agents) were met; the times, 1.0 ms for 15 agents of TD3-N-UNC, 1.8 with RD, 0.25 for TD3+BC, were not: they were set below what this page predicts from the
-# card's own products and copies.
+# 15 agents) were met. Missed were the times of 15 agents, 1.0 ms for TD3-N-UNC, 1.8 with RD, 0.25 for TD3+BC, of which the first two were set below what this page predicts from the
+# card's own products and copies; five agents of TD3-N-UNC for 1.3 times the time of one; evaluation's share, of which below; and Table 1 in four hours.
 #
 # The evaluations of `h200` are of sixteen threads, with datasets being rolled out on the same cores, and slow: threads of one interpreter wait
-# for each other. In `h200-four-cores`, on four of the host's cores and with nothing beside, the same episodes take from half to a tenth of that, and fit beside the updates of the larger algorithms; `rdlib`
+# for each other. In `h200-four-cores`, on four of the host's cores and with nothing beside, as many episodes take a ninth to a half of that, and fit beside the updates of the larger algorithms; `rdlib`
 # simulates with four threads since, and the two trainings in the last lines above, on four cores too and evaluated every 20,000 updates, waited for none.
 
 # ## What the tables would take
 #
 # At the paper's scale, five seeds, all datasets of an environment in one batch, from the times above; *hours* are
-# of updates alone, evaluation beside it at the paper's cadence. A column that was not measured is named. Records of one device are taken together. They are hours of the
+# of updates alone, evaluation beside it at the paper's cadence (of `h200` too long, as said above). A column that was not measured is named. Records of one device are taken together. They are hours of the
 # whole machine with the threads of its record, two on the CPUs here, with updates compiled there (`--compile`). The pages of
 # [Table 1](table1.ipynb) and [Table 2](table2.ipynb) project each cell that was not run in hours of one core and of updates that are not compiled,
 # from an earlier measurement (`workflow/speed.csv`); so their totals are larger than these, and are not to be added to them.
@@ -242,7 +242,7 @@ from rdlib.bench import project
 
 together = {}
 for name, bench in benches.items():
-    together.setdefault((bench["device"], bench.get("processor", name)), []).append(name)
+    together.setdefault((bench["device"], bench.get("processor", name), bench["compiled"]), []).append(name)
 for names in together.values():
     name = " and ".join(names)
     for projection in project([row for n in names for row in benches[n]["rows"]]):

@@ -136,7 +136,7 @@ def provenance() -> dict[str, Any]:
 def _commit() -> str | None:
     """Of this package; with a + where the package itself, not just a text beside it, has changed since.
     Where git or the repository is missing, as in a container, what RDLIB_COMMIT says."""
-    here, told = Path(__file__).parent, os.environ.get("RDLIB_COMMIT")
+    here, told = Path(__file__).parent, os.environ.get("RDLIB_COMMIT") or None
 
     def git(*arguments: str) -> str:
         call = ["git", "-C", str(here), *arguments]

@@ -25,7 +25,7 @@ from gymnasium.utils import seeding
 
 INF = float("inf")
 # More threads wait for the interpreter rather than simulate: on a host of 16 cores 150 Hoppers took 1,000
-# steps in 7 to 11 s on four of them, and in 21 to 31 s on all, four of which had other work too.
+# steps in 7 to 11 s on four of them, and in 21 to 89 s on all, where datasets were rolled out as well.
 THREADS = 4
 
 

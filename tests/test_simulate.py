@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from rdlib import simulate
 from rdlib.simulate import NATIVE, BatchedEnv, GymnasiumEnv, PlanarEnv, SimulationError, make
 
 # gymnasium announces that v4 is superseded; D4RL's data belongs to its dynamics, so it is meant.
@@ -146,6 +147,14 @@ def test_an_end_and_the_time_limit_at_one_step_are_both_reported():
         for a in actions[:limit]:
             step, reference = ours.step(a), theirs[0].step(a[0])
         assert (step[2][0], step[3][0]) == reference[2:4] == (True, True)
+
+
+def test_many_cores_are_not_all_used_unless_asked(monkeypatch):
+    monkeypatch.setattr(simulate, "available_cores", lambda: 16)
+    for asked, threads in ((None, simulate.THREADS), (6, 6)):
+        env = make("Hopper-v5", 8, threads=asked)
+        assert env._pool._max_workers == threads
+        env.close()
 
 
 @pytest.mark.parametrize("env_id", ["Hopper-v5", "AdroitHandDoor-v1"])

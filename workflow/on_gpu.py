@@ -27,12 +27,20 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET_ALGOS, TARGET_AGENTS = ("td3n", "td3n_rd", "td3bc"), (1, 5, 15)
 TINY = "batch_size=16,n_critics=2,width=8,depth=1,actor_width=8,actor_depth=1"
 HOPPER = "hopper-medium,hopper-medium-replay,hopper-medium-expert"
-# What `python -m rdlib train` is asked, the most valuable first: Table 1's columns on what is bundled.
+# What `python -m rdlib train` is asked, the most valuable first: of a tenth of the updates the last question
+# of protocol.md and the second backbone, then Table 1's columns on what is bundled.
+TENTH = "--steps 100000 --eval_every 20000"
+WEIGHTS = " ".join(f"--variant plugin.weight={w}" for w in (0.001, 0.003, 0.01, 0.03))
+TABLE = f"--dataset {HOPPER} --seeds 0,1,2,3,4 --scale paper"
 TRAININGS = [
-    f"--algo {algo} --dataset {HOPPER} --seeds 0,1,2,3,4 --scale paper"
-    for algo in ("td3n_rd", "td3n", "sacn_rd", "sacn", "td3bc_rd", "td3bc", "cql_rd", "cql")
+    f"--algo td3n_rd --dataset {HOPPER} --seeds 100 --scale paper {TENTH} {WEIGHTS}",
+    *(f"--algo {algo} {TABLE} {TENTH}" for algo in ("sacn_rd", "sacn")),
+    *(
+        f"--algo {algo} {TABLE}"
+        for algo in ("td3n_rd", "td3n", "sacn_rd", "sacn", "td3bc_rd", "td3bc", "cql_rd", "cql")
+    ),
 ]
-GPU_TESTS = [f"tests/test_{n}.py" for n in ("graphs", "algorithms", "groups", "watch")]
+GPU_TESTS = [f"tests/test_{n}.py" for n in ("graphs", "algorithms", "watch")]
 MAKE = ["-m", "rdlib", "data", "make"]
 TOGETHER = 8  # processes of these tests, most of whose time is Python's
 NEEDED = {  # steps without which nothing after them is worth its time
@@ -104,17 +112,21 @@ def tests(runner: Runner, name: str, which: str, on_cpu: str) -> dict[str, Any]:
 def roll_out(runner: Runner) -> list[subprocess.Popen[bytes]]:
     """Processes that make the bundled datasets of the trainings, one each."""
     sys.path.insert(0, str(ROOT))  # where rdlib is not installed
+    from rdlib.__main__ import parser
     from rdlib.data.catalog import is_rolled_out
 
-    names = dict.fromkeys(
-        name for words in runner.trainings for name in _option(words, "--dataset").split(",")
-    )
+    asked = [parser().parse_args(["train", *shlex.split(words)]) for words in runner.trainings]
+    wanted = dict.fromkeys((name, a.size) for a in asked for name in a.dataset.split(","))
     made = []
-    for name in filter(is_rolled_out, names):
-        with open(runner.out / f"data-{name}.log", "a") as log:
-            made.append(subprocess.Popen(
-                [sys.executable, *MAKE, name], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-            ))  # fmt: skip
+    for name, size in wanted:
+        if is_rolled_out(name):
+            words = [*MAKE, name, *(["--size", str(size)] if size else [])]
+            with open(runner.out / f"data-{name}.log", "a") as log:
+                made.append(
+                    subprocess.Popen(
+                        [sys.executable, *words], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                    )
+                )
     return made
 
 
@@ -125,11 +137,6 @@ def wait_for(runner: Runner, rolling: Sequence[subprocess.Popen[bytes]]) -> dict
     except subprocess.TimeoutExpired:
         return {"ok": False, "status": None}
     return {"ok": not any(statuses), "status": max(map(abs, statuses), default=0)}
-
-
-def _option(words: str, name: str) -> str:
-    found = shlex.split(words)
-    return found[found.index(name) + 1]
 
 
 def speeds(runner: Runner) -> dict[str, Any]:
@@ -288,18 +295,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         steps.append((f"train-{number:02d}", lambda n=number, w=words: train(runner, n, w)))
     only = [word for word in a.only.split(",") if word]
     if unknown := set(only) - {name for name, _ in steps}:
-        raise SystemExit(f"--only: no step {', '.join(unknown)}; steps: {', '.join(dict(steps))}")
-    wanted = [name for name, _ in steps if not only or name in only]
-    rolling = roll_out(runner) if "data" in wanted and not (out / "data.json").exists() else []
+        raise SystemExit(
+            f"--only: no step {', '.join(sorted(unknown))}; steps: {', '.join(dict(steps))}"
+        )
+    steps = [(name, step) for name, step in steps if not only or name in only]
+    names = [name for name, _ in steps]
+    rolling = roll_out(runner) if "data" in names and not (out / "data.json").exists() else []
+    try:
+        return go(runner, steps)
+    finally:
+        for process in rolling:
+            process.terminate()
+
+
+def go(runner: Runner, steps: Sequence[tuple[str, Callable[[], dict[str, Any]]]]) -> int:
+    """One step after the other, but for those that ended before; as `main`."""
     worst = 0
     for name, step in steps:
-        if name not in wanted:
-            continue
-        file = out / f"{name}.json"
+        file = runner.out / f"{name}.json"
         if file.exists():
             runner.say(f"{name}: ended before")
             continue
-        if runner.left(24 * 60) < (0 if a.tiny else 90):
+        if runner.left(24 * 60) < (0 if runner.tiny else 90):
             runner.say(f"{name}: no time left; the same command goes on here")
             return max(worst, 3)
         began = time.monotonic()
@@ -308,13 +325,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if result["ok"]:
             file.write_text(json.dumps(result, indent=1))
         verdict = "ended" if result["ok"] else f"NOT ended (status {result['status']})"
-        runner.say(f"{name}: {verdict} after {result['seconds']} s; see {name}.log")
+        logs = "data-*.log" if name == "data" else f"{name}.log"
+        runner.say(f"{name}: {verdict} after {result['seconds']} s; see {logs}")
         if not result["ok"]:
             worst = max(worst, 3 if result["status"] is None else 1)
             if name in NEEDED:
                 runner.say(f"{NEEDED[name]}: stopped")
-                for process in rolling:
-                    process.terminate()
                 return worst
     return worst
 
