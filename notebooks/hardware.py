@@ -215,6 +215,8 @@ for algo, r in sorted(each.items()):
     print(f"trained: {r.agents} agents of {algo}, {1e3 * r.seconds / r.steps:.2f} ms an update with all evaluations, {r.device}")
 
 # %% [markdown]
+# Captured updates equal those kernel by kernel to the bit there, for every algorithm with RD, DR3 and layer norm (`book/results/hardware/h200-tests.txt`).
+#
 # The products take what they take alone, and a third of the update; Adam moves at two thirds of a copy's bandwidth; what is left is elementwise kernels, a bias added, a
 # ReLU, each of which reads and writes every activation once more. Launches no longer count: the kernels' sum is the update's time but for the random numbers,
 # which one call draws for 250 updates and a profile of two shows too large. So batches beyond 15 agents should bring

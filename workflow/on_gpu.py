@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET_ALGOS, TARGET_AGENTS = ("td3n", "td3n_rd", "td3bc"), (1, 5, 15)
 TINY = "batch_size=16,n_critics=2,width=8,depth=1,actor_width=8,actor_depth=1"
 HOPPER = "hopper-medium,hopper-medium-replay,hopper-medium-expert"
-# What `python -m rdlib train` is asked, the most valuable first: of a tenth of the updates the last question
-# of protocol.md and the second backbone, then Table 1's columns on what is bundled.
+# What `python -m rdlib train` is asked, the most valuable first: of a tenth of the updates the last
+# question of protocol.md and the second backbone, then Table 1's columns on what is bundled.
 TENTH = "--steps 100000 --eval_every 20000"
 WEIGHTS = " ".join(f"--variant plugin.weight={w}" for w in (0.001, 0.003, 0.01, 0.03))
 TABLE = f"--dataset {HOPPER} --seeds 0,1,2,3,4 --scale paper"
