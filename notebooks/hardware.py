@@ -132,9 +132,9 @@ for name, bench in benches.items():
     display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product{how}"))
     table = (
         rows[columns]
-        .style.format(precision=1, na_rep="")
+        .style.format(precision=1 if "cpu" in bench["device"] else 2, na_rep="")
         .format(
-            precision=0, subset=[c for c in ("share, %", "MiB") if c in columns]
+            precision=0, subset=[c for c in ("agents/s", "GFLOP/s", "share, %", "MiB") if c in columns]
         )
     )
     display(table.set_properties(padding="0.1em 0.5em").hide())
