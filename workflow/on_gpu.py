@@ -140,7 +140,7 @@ def wait_for(runner: Runner, rolling: Sequence[subprocess.Popen[bytes]]) -> dict
 
 
 def speeds(runner: Runner) -> dict[str, Any]:
-    """The rows that have a target, on the whole machine and before anything else warms it."""
+    """The rows that have a target, before anything else warms the GPU; roll-outs run beside."""
     return bench(runner, "speeds", TARGET_ALGOS, TARGET_AGENTS, 4)
 
 
