@@ -69,7 +69,7 @@ pdf: $(READY) _build/.code
 	@rm -rf _build/latex # latexmk does not try again what failed before
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --builder pdflatex
 
-# rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/papermill_cli.py).
+# rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/training/papermill_cli.py).
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "rdlib needs Python >= 3.11, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`." \

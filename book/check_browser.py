@@ -126,17 +126,14 @@ def heard(events: Iterable[dict[str, Any]], origin: str, missing: bool) -> list[
             case "Runtime.exceptionThrown":
                 details = p["exceptionDetails"]
                 found.append(
-                    "threw "
-                    + details.get("exception", {}).get("description", details["text"])[:200]
+                    "threw " + details.get("exception", {}).get("description", details["text"])[:200]
                 )
             case "Runtime.consoleAPICalled" if p["type"] in ("error", "assert"):
                 said = " ".join(str(a.get("value", a.get("description", ""))) for a in p["args"])
                 found.append(f"logged {said[:200]}")
             case "Log.entryAdded" if p["entry"]["level"] == "error":
                 if not (missing and p["entry"].get("url", "").endswith(MISSING)):
-                    found.append(
-                        f"logged {p['entry']['text'][:160]} {p['entry'].get('url', '')[:120]}"
-                    )
+                    found.append(f"logged {p['entry']['text'][:160]} {p['entry'].get('url', '')[:120]}")
             case "Network.requestWillBeSent":
                 url = p["request"]["url"]
                 if not url.startswith((origin, "data:", "blob:")):
@@ -144,9 +141,7 @@ def heard(events: Iterable[dict[str, Any]], origin: str, missing: bool) -> list[
     return found
 
 
-async def visit(
-    tab: Tab, origin: str, name: str, width: int, scheme: str, shots: Path
-) -> list[str]:
+async def visit(tab: Tab, origin: str, name: str, width: int, scheme: str, shots: Path) -> list[str]:
     """The problems of one page in one mode."""
     await tab.send(
         "Emulation.setDeviceMetricsOverride",
@@ -157,15 +152,11 @@ async def visit(
     )
     try:
         await tab.open(origin + name)
-        problems = await tab.evaluate(
-            f"({SCRIPT})({json.dumps({'scheme': scheme, 'width': width})})"
-        )
+        problems = await tab.evaluate(f"({SCRIPT})({json.dumps({'scheme': scheme, 'width': width})})")
     except (TimeoutError, RuntimeError) as error:
         problems = [f"could not be read: {error or f'not loaded within {PATIENCE} s'}"]
     problems += heard(tab.events, origin, missing=name == MISSING)
-    await shoot(
-        tab, shots / f"{name.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.jpg", width
-    )
+    await shoot(tab, shots / f"{name.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.jpg", width)
     return problems
 
 

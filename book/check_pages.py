@@ -100,11 +100,7 @@ class Page(HTMLParser):
                 pass
 
     def handle_data(self, data: str) -> None:
-        if (
-            self._open
-            and self._open[-1][0] == "title"
-            and not any(t == "svg" for t, _ in self._open)
-        ):
+        if self._open and self._open[-1][0] == "title" and not any(t == "svg" for t, _ in self._open):
             self.title += data
         if self._open and self._open[-1][0] == "style":
             self.fetched += CSS_URL.findall(data)
@@ -139,9 +135,7 @@ class Page(HTMLParser):
             if figure is None:
                 self.problems.append(f'slider outside of a <figure class="interactive">: {name}')
             elif not any(figure is other for other in self._pictured):
-                self.problems.append(
-                    f"interactive figure without a picture when scripts are off: {name}"
-                )
+                self.problems.append(f"interactive figure without a picture when scripts are off: {name}")
 
 
 def described(alt: str) -> bool:
@@ -158,9 +152,7 @@ def check_site(site: Path, repository: str, address: str) -> Iterator[str]:
     """Every problem of the site built in the folder `site`; `repository` is owner/name on GitHub, `address`
     the public address of the site. Raises FileNotFoundError if there is no site."""
     files = sorted(
-        p
-        for p in site.rglob("*.html")
-        if p.relative_to(site).parts[0] not in ("_static", "_sources")
+        p for p in site.rglob("*.html") if p.relative_to(site).parts[0] not in ("_static", "_sources")
     )
     if not (site / "index.html").is_file():
         raise FileNotFoundError(f"{site / 'index.html'} does not exist: make book")
@@ -211,13 +203,7 @@ def resolve(target: str, name: str, page: Page, site: Path, address: str) -> tup
 
 
 def check_link(
-    target: str,
-    name: str,
-    page: Page,
-    pages: dict[str, Page],
-    site: Path,
-    repository: str,
-    address: str,
+    target: str, name: str, page: Page, pages: dict[str, Page], site: Path, repository: str, address: str
 ) -> Iterator[str]:
     """The problem with a link, if there is one."""
     if into := INTO_REPOSITORY.match(target):
@@ -239,9 +225,7 @@ def public() -> tuple[str, str]:
     import yaml
 
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    return config["repository"]["url"].removeprefix("https://github.com/"), config["html"][
-        "baseurl"
-    ]
+    return config["repository"]["url"].removeprefix("https://github.com/"), config["html"]["baseurl"]
 
 
 def main() -> int:

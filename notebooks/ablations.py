@@ -40,7 +40,7 @@ from pathlib import Path
 
 from IPython.display import Markdown, display
 
-from rdlib import grid, plots, stats, tables, typeset
+from rdlib.results import grid, plots, stats, tables, typeset
 
 plots.use_style()
 repository = next(

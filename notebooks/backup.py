@@ -46,8 +46,8 @@ import numpy as np
 import torch
 from IPython.display import display
 
-from rdlib import plots, toy
-from rdlib.slider import Slider, svg
+from rdlib.results import plots, toy
+from rdlib.results.slider import Slider, svg
 
 plots.use_style()
 torch.set_num_threads(1)  # matrices this small only make threads wait for each other

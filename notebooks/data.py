@@ -47,18 +47,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rdlib import plots
-from rdlib.data import behaviour, catalog
+from rdlib.data import catalog
+from rdlib.data.bundled import rollout
+from rdlib.results import plots
 
 plots.use_style()
-qualities = behaviour.qualities(environment)
+qualities = rollout.qualities(environment)
 data = {
-    q: behaviour.load(environment, q, size=size, progress=False)
+    q: rollout.load(environment, q, size=size, progress=False)
     for q in qualities
     if q != "demos"
 }
 data |= {
-    q: behaviour.load(environment, q) for q in qualities if q == "demos"
+    q: rollout.load(environment, q) for q in qualities if q == "demos"
 }  # 25 episodes, always
 colours = dict(zip(data, plots.PALETTE, strict=False))
 for found in data.values():
@@ -89,8 +90,8 @@ for found in data.values():
 # %%
 rows = []
 for entry in catalog.ENTRIES.values():
-    if entry.short in behaviour.measured():
-        whole = behaviour.measured()[entry.short]
+    if entry.short in rollout.measured():
+        whole = rollout.measured()[entry.short]
         rows.append({
             "dataset": entry.short, "measured on": whole["transitions"],
             "episodes": whole["episodes"], "return": whole["return"], "±": whole["std"],
@@ -182,9 +183,9 @@ figure.legend(
 # data's own action there, the best bundled policy's, and a uniformly random one.
 
 # %% mystnb={"image": {"alt": "For each quality three box plots of the distance to the nearest action in the data: of the data's own action, of the best policy's, and of a random action."}}
-best = behaviour.policy(
+best = rollout.policy(
     environment,
-    "expert" if "expert" in behaviour.about(environment) else "demonstrator",
+    "expert" if "expert" in rollout.about(environment) else "demonstrator",
 )
 generator = torch.Generator().manual_seed(0)
 
@@ -243,7 +244,7 @@ from tempfile import TemporaryDirectory
 
 from IPython.display import HTML, display
 
-from rdlib import video
+from rdlib.results import video
 
 shown = (
     {"demonstrator": "demos", "clone": "cloned"}
@@ -327,7 +328,7 @@ refuse("flags that are not 0 or 1", terminal=arrays["terminal"] + 0.5)
 # own files by name. To write a Minari dataset from episodes:
 
 # %%
-from rdlib.data.minari import Episode, read_minari, write_minari
+from rdlib.data.readers.minari import Episode, read_minari, write_minari
 
 ends = np.flatnonzero(mine.last)[:3]
 starts = [0, *(ends[:-1] + 1)]

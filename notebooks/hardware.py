@@ -82,7 +82,7 @@ pd.DataFrame(machines).style.format(precision=0).hide()
 # below the tables ours runs once more with two.
 
 # %%
-from rdlib.bench import PEER_SIZE, PEERS
+from rdlib.training.bench.speed import PEER_SIZE, PEERS
 
 behind, eager, alike, gains, crowded = {}, {}, {}, {}, {}
 for name, bench in benches.items():
@@ -207,7 +207,7 @@ for path in sorted(folder.glob("*-profile.txt")):
     spent = families(path)
     print(f"{path.stem}: " + ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in spent.items()))
 
-from rdlib.results import load_records
+from rdlib.training.record import load_records
 
 trained = folder.parent / "paper-tenth"
 each = {r.algo: r for r in (load_records(trained) if trained.is_dir() else [])}
@@ -240,7 +240,7 @@ for algo, r in sorted(each.items()):
 # from an earlier measurement (`workflow/speed.csv`); so their totals are larger than these, and are not to be added to them.
 
 # %%
-from rdlib.bench import project
+from rdlib.training.bench.speed import project
 
 together = {}
 for name, bench in benches.items():
@@ -277,12 +277,12 @@ for names in together.values():
 # %% tags=["remove-stderr"]
 import torch
 
-from rdlib import matmul
-from rdlib.bench import Bench
-from rdlib.graphs import capture_for
+from rdlib.engine import hardware
+from rdlib.engine.cuda_graphs import capture_for
+from rdlib.training.bench.speed import Bench
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-matmul.choose(device)
+hardware.choose_matmul(device)
 made = Bench.make("td3n", 1, device, {}, capture=capture_for(device))
 updates = 5 * made.algorithm.period
 made.engine.run(0, updates)  # captures, and makes Adam's moments

@@ -40,9 +40,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from rdlib import kernel, plots, toy
-from rdlib.nets import Critic, Initialiser
-from rdlib.rng import Streams
+from rdlib import ntk
+from rdlib.engine.nets import Critic, Initialiser
+from rdlib.engine.rng import Streams
+from rdlib.results import plots, toy
 
 plots.use_style()
 torch.set_num_threads(1)  # matrices this small only make threads wait for each other
@@ -84,7 +85,7 @@ target = 2.0
 
 # %%
 rate = 1e-3
-stepped = kernel.td_step(critic, s, a, target, rate)
+stepped = ntk.td_step(critic, s, a, target, rate)
 reference = make_critic(depth=3)
 (0.5 * (target - reference(obs[None], act[None])[0][0, 0, 0]) ** 2).backward()
 torch.optim.SGD(reference.parameters(), lr=rate).step()
@@ -101,15 +102,15 @@ assert gap < 1e-15
 
 # %%
 rate = 1e-4
-stepped = kernel.td_step(critic, s, a, target, rate)
+stepped = ntk.td_step(critic, s, a, target, rate)
 before = values(critic, *others)
 moved = values(stepped, *others) - before
-predicted = kernel.taylor_prediction(critic, s, a, target, rate, *others) - before
+predicted = ntk.taylor_prediction(critic, s, a, target, rate, *others) - before
 rates = np.logspace(-6, -3, 13)
 remainder, distance = [], []
 for eta in rates.tolist():
-    after = kernel.td_step(critic, s, a, target, eta)
-    promise = kernel.taylor_prediction(critic, s, a, target, eta, *others)
+    after = ntk.td_step(critic, s, a, target, eta)
+    promise = ntk.taylor_prediction(critic, s, a, target, eta, *others)
     remainder.append((values(after, *others) - promise).abs().numpy())
     both = zip(after.parameters(), critic.parameters(), strict=True)
     distance.append(sum(((p - q) ** 2).sum().item() for p, q in both) ** 0.5)
@@ -143,7 +144,7 @@ assert (moved - predicted).abs().max() < 0.02 * moved.abs().max()
 
 # %%
 some = make_pairs(40, 2)
-gram = kernel.ntk(critic, *some, *some)
+gram = ntk.ntk(critic, *some, *some)
 eigenvalues = torch.linalg.eigvalsh(gram)
 bound = (gram.diagonal()[:, None] * gram.diagonal()).sqrt()
 print(f"asymmetry {(gram - gram.T).abs().max():.1e}; smallest eigenvalue {eigenvalues.min():.1e} of trace {gram.trace():.0f}")
@@ -187,13 +188,13 @@ first, second = make_pairs(6, 3), make_pairs(5, 4)
 x, y = (torch.cat(pair, 1) for pair in (first, second))
 for depth, name in enumerate(("linear", "one hidden layer", "two hidden layers", "three")):
     one = make_critic(depth)
-    exact, terms = kernel.ntk(one, *first, *second), layer_terms(one, x, y)
+    exact, terms = ntk.ntk(one, *first, *second), layer_terms(one, x, y)
     print(f"{name:18} largest error of the formula {(sum(terms) - exact).abs().max():.1e}")
     torch.testing.assert_close(sum(terms), exact)
     if depth == 0:
         torch.testing.assert_close(exact, x @ y.T + 1)
-        linear = kernel.td_step(one, s, a, target, 1.0)  # a step of any length: no remainder
-        promise = kernel.taylor_prediction(one, s, a, target, 1.0, *others)
+        linear = ntk.td_step(one, s, a, target, 1.0)  # a step of any length: no remainder
+        promise = ntk.taylor_prediction(one, s, a, target, 1.0, *others)
         torch.testing.assert_close(values(linear, *others), promise)
     if depth == 1:  # φᵀφ̄ + 1 + (xᵀx̄ + 1) Σ w² over units active at both
         hidden, w = one.net.hidden[0], one.net.head.weight.detach()[0, 0, :, 0]
@@ -213,11 +214,11 @@ for layer_norm in (False, True):
     one = make_critic(3, layer_norm)
     n = len(first[0])
     pair = (make_pairs(n, 5), make_pairs(n, 6))
-    tails = [kernel.gradients(one, *p)[:, -(WIDTH + 1) :] for p in pair]  # head's weight and bias come last
+    tails = [ntk.gradients(one, *p)[:, -(WIDTH + 1) :] for p in pair]  # head's weight and bias come last
     features = [one.features(p[0][None], p[1][None]).detach() for p in pair]
-    share = kernel.feature_kernel(*features)[0, 0] + 1
+    share = ntk.feature_kernel(*features)[0, 0] + 1
     torch.testing.assert_close((tails[0] * tails[1]).sum(-1), share)
-    exact = kernel.ntk(one, *pair[0], *pair[1]).diagonal()
+    exact = ntk.ntk(one, *pair[0], *pair[1]).diagonal()
     print(f"layer norm {layer_norm!s:5}: the head's share is {(share / exact).median():.0%} of the kernel (median)")
 # Where two pairs share no active penultimate unit, both last terms lose their product.
 one = make_critic(3)
@@ -241,7 +242,7 @@ assert terms[-1].item() == 1 and terms[-2].item() == 0
 # the mean of each member's own kernel times its own error.
 
 # %%
-stepped = kernel.td_step(critic, s, a, target, rate, member=1)
+stepped = ntk.td_step(critic, s, a, target, rate, member=1)
 changes = [(values(stepped, *others, member=m) - values(critic, *others, member=m)).abs().max() for m in range(MEMBERS)]
 print("largest change of each member after a step on member 1:", [f"{c:.1e}" for c in changes])
 assert [c > 0 for c in changes] == [m == 1 for m in range(MEMBERS)]
@@ -254,7 +255,7 @@ q = reference(batch[0][None], batch[1][None])[0][0]  # (members,32)
 torch.optim.SGD(reference.parameters(), lr=rate).step()
 pushes = []
 for m in range(MEMBERS):
-    k = kernel.ntk(critic, *others, *batch, member=m)  # (200,32)
+    k = ntk.ntk(critic, *others, *batch, member=m)  # (200,32)
     pushes.append(rate * (k * (targets - q[m].detach())).mean(1))
     change = values(reference, *others, m) - values(critic, *others, m)
     assert (change - pushes[-1]).abs().max() < 5e-3 * change.abs().max()
@@ -272,11 +273,11 @@ assert error < 5e-3
 # %%
 one, far = make_critic(depth=1), [4 * v for v in others]
 s, a = 4 * s, 4 * a
-k = kernel.ntk(one, *far, s[None], a[None])[:, 0]
+k = ntk.ntk(one, *far, s[None], a[None])[:, 0]
 clear = k.abs() > 1e-2 * k.abs().max()
 now = values(one, s[None], a[None])[0]
 for delta in (1.0, -1.0):
-    change = values(kernel.td_step(one, s, a, now + delta, 1e-6), *far) - values(one, *far)
+    change = values(ntk.td_step(one, s, a, now + delta, 1e-6), *far) - values(one, *far)
     assert (change.sign() == (k * delta).sign())[clear].all()
     print(f"error {delta:+.0f}: {(change > 0).float().mean():.0%} of the values rise; {(k > 0).float().mean():.0%} of the kernels are positive")
 assert (k[clear] > 0).any() and (k[clear] < 0).any()
@@ -302,13 +303,13 @@ batch = agents.transitions.gather(torch.arange(0, 1000, 16)[None])
 
 def measure(critic, policy):
     """k(x̄, x) / k(x, x) over the grid and the head's share of it, (31,31) each, and SEEM's eigenvalue of a batch."""
-    unit = kernel.ntk(critic, *X, *X)[0, 0]
-    whole = kernel.ntk(critic, *grid, *X)[:, 0] / unit
+    unit = ntk.ntk(critic, *X, *X)[0, 0]
+    whole = ntk.ntk(critic, *grid, *X)[:, 0] / unit
     with torch.no_grad():
         phi, at = critic.features(grid[0][None], grid[1][None]), critic.features(X[0][None], X[1][None])
-        head = (kernel.feature_kernel(phi, at.expand_as(phi)) + 1)[0, 0] / unit
+        head = (ntk.feature_kernel(phi, at.expand_as(phi)) + 1)[0, 0] / unit
         pairs = batch.obs[0], batch.act[0], batch.next_obs[0], policy(batch.next_obs)[0]
-    return whole.view(31, 31), head.view(31, 31), kernel.seem(critic, *pairs, toy.GAMMA)
+    return whole.view(31, 31), head.view(31, 31), ntk.seem(critic, *pairs, toy.GAMMA)
 
 
 found = {"before training": measure(agents.algorithm.critic, agents.algorithm.act)}

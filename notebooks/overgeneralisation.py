@@ -47,13 +47,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rdlib import algos, kernel, plots
+from rdlib import algos, ntk
 from rdlib.data import load
-from rdlib.data.transitions import Normaliser, Transitions
-from rdlib.engine import Engine
-from rdlib.nets import pessimistic
-from rdlib.results import load_records
-from rdlib.rng import Streams
+from rdlib.data.batches import Normaliser, Transitions
+from rdlib.engine.engine import Engine
+from rdlib.engine.nets import pessimistic
+from rdlib.engine.rng import Streams
+from rdlib.results import plots
+from rdlib.training.record import load_records
 
 plots.use_style()
 torch.set_num_threads(1)  # matrices this small only make threads wait for each other
@@ -181,7 +182,7 @@ pairs = [Two("td3n_rd", ("plain", "RD")), Two("td3n_ln_rd", ("LN", "LN + RD"))]
 
 # %%
 def flat(tensors, agent):
-    """The first critic's slices of stacked parameters, as one vector in `kernel.gradients`' order."""
+    """The first critic's slices of stacked parameters, as one vector in `ntk.gradients`' order."""
     return torch.cat([t[agent, 0].flatten() for t in tensors])
 
 
@@ -206,7 +207,7 @@ def one_update(two, step):
         error = target - agents.critic(batch.obs, batch.act)[0][:, 0]  # δ: (A,B)
         before = agents.critic(batch.obs, policy_act)[0][:, 0]
     at_data, at_policy = (
-        [kernel.gradients(agents.critic, batch.obs[i], act[i], i) for i in range(2)]
+        [ntk.gradients(agents.critic, batch.obs[i], act[i], i) for i in range(2)]
         for act in (batch.act, policy_act)
     )
     old = moments(two)[0]
@@ -243,14 +244,14 @@ for two in pairs:
         fixed = two.fixed
         with torch.no_grad():
             policy_act, next_act = two.agents.act(fixed.obs), two.agents.act(fixed.next_obs)
-            found = kernel.diagnose(two.agents.critic, fixed.obs, fixed.act, policy_act)
+            found = ntk.diagnose(two.agents.critic, fixed.obs, fixed.act, policy_act)
         for i, label in enumerate(two.labels):
             discount = two.agents.configs[0].gamma * fixed.mask[i]
             at = (fixed.obs[i], fixed.act[i])
-            eigenvalue = kernel.seem(
+            eigenvalue = ntk.seem(
                 two.agents.critic, *at, fixed.next_obs[i], next_act[i], discount, agent=i
             )
-            gram = kernel.ntk(two.agents.critic, *at, *at, agent=i)
+            gram = ntk.ntk(two.agents.critic, *at, *at, agent=i)
             mine = [t[i] for t in taken]
             apart[label, start + 100] = mine
             rounds.append({

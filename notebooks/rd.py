@@ -49,8 +49,9 @@ import pandas as pd
 import torch
 from IPython.display import display
 
-from rdlib import kernel, plots, toy
-from rdlib.slider import Slider, svg
+from rdlib import ntk
+from rdlib.results import plots, toy
+from rdlib.results.slider import Slider, svg
 
 plots.use_style()
 torch.set_num_threads(1)  # matrices this small only make threads wait for each other
@@ -81,7 +82,7 @@ looks, worth, logged = [agents.look(HERE, ACTIONS)], [], []
 for _ in range(updates // every):
     means = agents.train(every)
     with torch.no_grad():
-        found = kernel.diagnose(agents.algorithm.critic, batch.obs, batch.act, agents.algorithm.act(batch.obs))
+        found = ntk.diagnose(agents.algorithm.critic, batch.obs, batch.act, agents.algorithm.act(batch.obs))
     logged.append({**means, **found})
     looks.append(agents.look(HERE, ACTIONS))
     worth.append(line.worth(agents.policy, np.array([HERE]))[:, 0])
@@ -228,7 +229,7 @@ def cosines(agent):
     """The kernel's cosine between actions at HERE: (41,41)."""
     act = torch.linspace(-1, 1, 41)[:, None]
     obs = torch.full_like(act, HERE)
-    k = kernel.ntk(agents.algorithm.critic, obs, act, obs, act, agent=agent)
+    k = ntk.ntk(agents.algorithm.critic, obs, act, obs, act, agent=agent)
     return k / (k.diagonal()[:, None] * k.diagonal()).sqrt()
 
 

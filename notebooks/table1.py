@@ -45,8 +45,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import display
 
-from rdlib import compare, grid, plots, tables, typeset
 from rdlib.data import catalog
+from rdlib.results import compare, grid, plots, tables, typeset
 
 plots.use_style()
 repository = next(

@@ -44,7 +44,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from rdlib import compare, grid, plots, stats, tables, typeset
+from rdlib.results import compare, grid, plots, stats, tables, typeset
 
 plots.use_style()
 repository = next(

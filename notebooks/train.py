@@ -65,7 +65,7 @@ out = ""
 # Here every name and type is checked, and an unknown one stops the notebook with the nearest known names.
 
 # %%
-from rdlib.plan import from_notebook
+from rdlib.training.request import from_notebook
 
 asked = from_notebook(globals())
 
@@ -76,8 +76,9 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 import rdlib
-from rdlib import plots, video
-from rdlib.plan import command, make_plan
+from rdlib.results import plots, video
+from rdlib.training.plan import make_plan
+from rdlib.training.request import command
 
 plots.use_style()
 plan = make_plan(asked)

@@ -11,19 +11,21 @@ from typing import NoReturn
 
 import pandas as pd
 
-from rdlib import algos, bench, matmul
+from rdlib import algos
 from rdlib.algos import cells
-from rdlib.checkpoint import CheckpointError
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
-from rdlib.data.inspect import inspect, show
-from rdlib.engine import ConfigError
-from rdlib.evaluate import Evaluator
-from rdlib.plan import TrainConfig, assignments, find_device
-from rdlib.policy import load_policy
-from rdlib.results import RecordError, as_row, load_records
-from rdlib.simulate import SimulationError
-from rdlib.train import DeviceError, train
+from rdlib.data.environments import SimulationError
+from rdlib.data.report import inspect, show
+from rdlib.engine.config import PRECISIONS, ConfigError
+from rdlib.engine.hardware import find_device
+from rdlib.training.bench import speed
+from rdlib.training.checkpoint import CheckpointError
+from rdlib.training.evaluation import Evaluator
+from rdlib.training.policy import load_policy
+from rdlib.training.record import RecordError, as_row, load_records
+from rdlib.training.request import TrainConfig, assignments
+from rdlib.training.trainer import DeviceError, train
 
 ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError, DeviceError)
 
@@ -44,32 +46,53 @@ def parser() -> argparse.ArgumentParser:
 
     p = commands.add_parser("train", help="train agents, or resume a run", formatter_class=_Defaults)
     p.add_argument("--algo", default=default.algo, help=f"one of {', '.join(algos.names())}, …")
-    p.add_argument("--dataset", default=default.dataset,
-                   help="name (see `data list`), path or Minari id; or several, with commas")  # fmt: skip
+    p.add_argument(
+        "--dataset",
+        default=default.dataset,
+        help="name (see `data list`), path or Minari id; or several, with commas",
+    )
     p.add_argument("--seeds", type=integers, default=default.seeds, help="with commas between")
     p.add_argument("--scale", default=default.scale, help="auto, quick or paper")
     for name, text in {
-        "steps": "gradient updates", "size": "transitions of a bundled dataset",
+        "steps": "gradient updates",
+        "size": "transitions of a bundled dataset",
         "eval_every": "updates between evaluations",
-    }.items():  # fmt: skip
+    }.items():
         p.add_argument(f"--{name}", type=int, default=0, help=f"{text}; 0: as the scale says")
     p.add_argument("--episodes", type=int, default=default.episodes, help="per agent and evaluation")
-    p.add_argument("--last_k", type=int, default=default.last_k,
-                   help="evaluations that the last-iterate score averages")  # fmt: skip
+    p.add_argument(
+        "--last_k",
+        type=int,
+        default=default.last_k,
+        help="evaluations that the last-iterate score averages",
+    )
     p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithm")
     p.add_argument("--plugin", default="", metavar="NAME=VALUE,…", help="fields of RD or DR3")
-    p.add_argument("--variant", action="append", default=[], metavar="NAME=VALUE,…",
-                   help="hyperparameters of one more agent group; repeat for a sweep")  # fmt: skip
+    p.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="hyperparameters of one more agent group; repeat for a sweep",
+    )
     p.add_argument("--env", default="", help="gymnasium id to evaluate on, if the data does not say")
     p.add_argument("--device", default=default.device, help="auto, cpu, cuda, cuda:N")
     p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
-    p.add_argument("--precision", default=default.precision,
-                   help=f"of matrix products: {', '.join(matmul.PRECISIONS)}")  # fmt: skip
-    p.add_argument("--compile", action="store_true",
-                   help="updates as compiled programs: quicker on a CPU, after some seconds of a C++ "
-                        "compiler; equal to rounding")  # fmt: skip
-    p.add_argument("--together", type=int, default=0,
-                   help="most agents in one batch, the others after them; 0: as many as fit")  # fmt: skip
+    p.add_argument(
+        "--precision", default=default.precision, help=f"of matrix products: {', '.join(PRECISIONS)}"
+    )
+    p.add_argument(
+        "--compile",
+        action="store_true",
+        help="updates as compiled programs: quicker on a CPU, after some seconds of a C++ "
+        "compiler; equal to rounding",
+    )
+    p.add_argument(
+        "--together",
+        type=int,
+        default=0,
+        help="most agents in one batch, the others after them; 0: as many as fit",
+    )
     p.add_argument("--out", default="", help="folder; default runs/ALGO/DATASET")
     p.set_defaults(call=_train)
 
@@ -102,8 +125,12 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("bench", help="speed against the machine's limit", formatter_class=_Defaults)
     columns = dict.fromkeys(cell.algo for cell in cells.cells())
     p.add_argument("--algos", default=",".join(columns), help="with commas between")
-    p.add_argument("--agents", type=integers, default=(),
-                   help="numbers of agents A; none: 1,4,16 on a CPU, 1,5,15,45 on a GPU")  # fmt: skip
+    p.add_argument(
+        "--agents",
+        type=integers,
+        default=(),
+        help="numbers of agents A; none: 1,4,16 on a CPU, 1,5,15,45 on a GPU",
+    )
     p.add_argument("--seconds", type=float, default=3.0, help="per row")
     p.add_argument("--config", default="", metavar="NAME=VALUE,…", help="fields of the algorithms")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
@@ -205,7 +232,7 @@ def _records(a: argparse.Namespace) -> None:
 
 def _bench(a: argparse.Namespace) -> None:
     config = assignments(a.config)
-    bench.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, config, a.out, a.compile)
+    speed.report(a.algos.split(","), a.agents, find_device(a.device), a.seconds, config, a.out, a.compile)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,21 +23,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.engine import (
-    ConfigError,
-    Metrics,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-    shared,
-)  # fmt: skip
-from rdlib.kernel import feature_kernel
-from rdlib.nets import Actor, Critic, Initialiser, member_mean, member_std
-from rdlib.rng import Streams
+from rdlib.engine.base import Metrics, Plugin, per_agent, shared
+from rdlib.engine.config import ConfigError, check_choice, check_least
+from rdlib.engine.nets import Actor, Critic, Initialiser, member_mean, member_std
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
+from rdlib.ntk import feature_kernel
 
 
 @dataclass(frozen=True)
@@ -100,9 +91,16 @@ class RD(Plugin):
     """Representation Distinction for A agents."""
 
     def __init__(
-        self, configs: Sequence[RDConfig], streams: Streams, obs_dim: int, act_dim: int,
-        actor_width: int, actor_depth: int, batch_size: int, dtype: torch.dtype,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[RDConfig],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        actor_width: int,
+        actor_depth: int,
+        batch_size: int,
+        dtype: torch.dtype,
+    ):
         super().__init__()
         for field in RDConfig.__dataclass_fields__:
             if field not in ("weight", "sigma", "threshold", "margin", "push"):
@@ -111,8 +109,7 @@ class RD(Plugin):
         self.act_dim, self.n = act_dim, min(c.states or batch_size, batch_size)
         like = torch.empty((), dtype=dtype, device=streams.device)
         self.weight, self.sigma, self.threshold, self.margin, self.push = (
-            per_agent(configs, field, like)
-            for field in ("weight", "sigma", "threshold", "margin", "push")
+            per_agent(configs, field, like) for field in ("weight", "sigma", "threshold", "margin", "push")
         )
         self.period = c.ood_every
         self.actor: Actor | None = None
@@ -161,9 +158,7 @@ class RD(Plugin):
             f_ood = None
         else:
             ood_action = self.ood_action(obs, policy_action, noise)
-            both = critic.features(
-                torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1)
-            )
+            both = critic.features(torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1))
             f_policy, f_ood = both.chunk(2, 2)  # one pass through the critics for both actions
         if c.stop_gradient == "policy":
             f_policy = f_policy.detach()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rdlib import compiled, matmul
-from rdlib.engine import ConfigError
+from rdlib.engine import compiled, hardware
+from rdlib.engine.config import ConfigError
 
 torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
 
@@ -36,10 +36,10 @@ def own_cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True)
 def default_product():
     """A run chooses the matrix product for its process; the next test must not depend on it."""
-    matmul.use("default")
+    hardware.use_matmul("default")
 
 
 @pytest.fixture
 def same_product(monkeypatch):
     """Two runs may measure differently which matrix product is quicker, and then round differently."""
-    monkeypatch.setattr(matmul, "choose", lambda device: matmul.use("default"))
+    monkeypatch.setattr(hardware, "choose_matmul", lambda device: hardware.use_matmul("default"))

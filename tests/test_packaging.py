@@ -17,9 +17,7 @@ import rdlib
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CORE = [Requirement(line) for line in PROJECT["dependencies"]]
-EXTRAS = [
-    Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines
-]
+EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
 PYTHONS = ["3.11.9", "3.12.9", "3.13.9"]
 
 
@@ -115,9 +113,7 @@ def test_public_address_is_set_once():
     )
     pages = [ROOT / name for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "_config.yml")]
     pages += [page for folder in ("notebooks", "book") for page in (ROOT / folder).rglob("*")]
-    texts = [
-        p for p in pages if p.suffix in {".md", ".cff", ".yml", ".py", ".ipynb"} and p.is_file()
-    ]
+    texts = [p for p in pages if p.suffix in {".md", ".cff", ".yml", ".py", ".ipynb"} and p.is_file()]
     own = 0
     for page in texts:
         for url in link.findall(page.read_text()):
@@ -142,8 +138,8 @@ def test_wheel_has_the_package_and_its_data(wheel):
     for path in (ROOT / "rdlib").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert path.relative_to(ROOT).as_posix() in inside
-    assert any(name.startswith("rdlib/data/door_human/") for name in inside)
-    assert any(re.match(r"rdlib/data/policies/.*\.safetensors$", name) for name in inside)
+    assert any(name.startswith("rdlib/data/bundled/door_human/") for name in inside)
+    assert any(re.match(r"rdlib/data/bundled/policies/.*\.safetensors$", name) for name in inside)
     assert not [name for name in inside if not name.startswith(("rdlib/", "rdlib-"))]
 
 
@@ -158,4 +154,4 @@ def test_wheel_metadata(wheel):
     for requirement in core.values():
         assert [s.operator for s in requirement.specifier] == [">="], requirement
     [scripts] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    assert "papermill = rdlib.papermill_cli:main" in wheel.read(scripts).decode()
+    assert "papermill = rdlib.training.papermill_cli:main" in wheel.read(scripts).decode()

@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.synthetic import DOUBLE, O, U, agents, dataset
 from reference import arrays
-from synthetic import DOUBLE, O, U, agents, dataset
 
-from rdlib import kernel
-from rdlib.engine import Batch
-from rdlib.nets import Critic, Initialiser
+from rdlib import ntk
+from rdlib.engine.base import Batch
+from rdlib.engine.nets import Critic, Initialiser
+from rdlib.engine.rng import Streams
 from rdlib.rd import DR3, RD, DR3Config, RDConfig
-from rdlib.rng import Streams
 
 A, E, B = 2, 3, 10
 STATES = 6  # fewer than B: the penalty is estimated on the first states only
@@ -47,12 +47,9 @@ def policy(obs: torch.Tensor) -> torch.Tensor:
 
 def make_rd(**choices) -> RD:
     configs = [
-        RDConfig(**{"weight": w, "sigma": s, "states": STATES, **choices})
-        for w, s in zip(WEIGHTS, SIGMAS)
+        RDConfig(**{"weight": w, "sigma": s, "states": STATES, **choices}) for w, s in zip(WEIGHTS, SIGMAS)
     ]
-    return RD(
-        configs, Streams([1, 2]), O, U, actor_width=5, actor_depth=1, batch_size=B, dtype=DOUBLE
-    )
+    return RD(configs, Streams([1, 2]), O, U, actor_width=5, actor_depth=1, batch_size=B, dtype=DOUBLE)
 
 
 def penalised(rd: RD, critic: Critic, data: Batch, phase: int = 1) -> tuple[torch.Tensor, dict]:
@@ -191,9 +188,7 @@ def test_only_the_critic_is_minimised_over():
     rd = make_rd()
     noise = rd.noise(Streams([1, 2]), 0, 1)
     features = critic.features(data.obs, data.act)
-    penalty, _ = rd.penalty(
-        critic, data, features, lambda obs: weight * policy(obs), data.act, noise, 1
-    )
+    penalty, _ = rd.penalty(critic, data, features, lambda obs: weight * policy(obs), data.act, noise, 1)
     penalty.sum().backward()
     assert weight.grad is None
     assert all(p.grad is None for p in rd.parameters())
@@ -226,9 +221,7 @@ def test_the_loss_of_pi_ood_is_numpys(objective):
         nets = [arrays.layers(critic, i, e) for e in range(E)]
         q = np.stack([(arrays.features(n, x, np.tanh) @ n[-1][0] + n[-1][1])[:, 0] for n in nets])
         goal = q.mean(0) if objective == "mean" else q.std(0)
-        short = sum(
-            np.maximum(0, 0.6 - ((act - other) ** 2).mean(1)) for other in (p.act, p.policy)
-        )
+        short = sum(np.maximum(0, 0.6 - ((act - other) ** 2).mean(1)) for other in (p.act, p.policy))
         loss = (3.0 * short - goal / np.abs(goal).mean()).mean()
         np.testing.assert_allclose(metrics["ood_loss"][i].item(), loss, rtol=1e-9)
         np.testing.assert_allclose(metrics["ood_margin_shortfall"][i].item(), short.mean())
@@ -317,7 +310,7 @@ def kernels(name: str, plugin: dict, form: str) -> torch.Tensor:
     data = made.transitions.gather(torch.arange(200).repeat(3, 1))
     a = made.algorithm
     policy_act = a.act(data.obs).detach()
-    return kernel.diagnose(a.critic, data.obs, data.act, policy_act)[f"{form}_data_policy"]
+    return ntk.diagnose(a.critic, data.obs, data.act, policy_act)[f"{form}_data_policy"]
 
 
 @pytest.mark.parametrize("base", ["td3n", "sacn"])

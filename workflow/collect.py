@@ -6,9 +6,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from rdlib import tables
-from rdlib.checkpoint import CheckpointError
-from rdlib.results import Record, RecordError, load_record, save_record, without_doubles
+from rdlib.results import tables
+from rdlib.training.checkpoint import CheckpointError
+from rdlib.training.record import Record, RecordError, load_record, save_record, without_doubles
 
 
 def collect(lists: list[Path], to: Path, runs: int, seeds: list[int]) -> list[Path]:
@@ -53,9 +53,7 @@ def _seeds(text: str) -> list[int]:
 def main() -> int:
     """The command that the Snakefile calls."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "lists", type=Path, nargs="+", help="files that list records, one path a line"
-    )
+    parser.add_argument("lists", type=Path, nargs="+", help="files that list records, one path a line")
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--runs", type=int, required=True, help="how many there must be in all")
     parser.add_argument(

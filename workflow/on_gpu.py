@@ -163,9 +163,7 @@ def bench(
     found = json.loads(path.read_text()) if path.exists() else {"rows": []}
     checks = targets(found)
     for check in checks:
-        runner.say(
-            f"  {check['name']}: {check['found']} (target {check['target']}) {check['verdict']}"
-        )
+        runner.say(f"  {check['name']}: {check['found']} (target {check['target']}) {check['verdict']}")
     return {"ok": status == 0, "status": status, "targets": checks}
 
 
@@ -204,9 +202,7 @@ def targets(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         else:
             verdict = "met" if (value <= limit if sign == "<=" else value >= limit) else "MISSED"
         shown = "-" if value is None else f"{value:.3g}"
-        checks.append(
-            {"name": name, "found": shown, "target": f"{sign} {limit}", "verdict": verdict}
-        )
+        checks.append({"name": name, "found": shown, "target": f"{sign} {limit}", "verdict": verdict})
     return checks
 
 
@@ -222,13 +218,14 @@ def profile_here(out: Path, device_name: str, tiny: bool) -> None:
     """What `profile` runs in a process of its own."""
     import torch
 
-    from rdlib import matmul
-    from rdlib.bench import Bench
-    from rdlib.graphs import capture_for
-    from rdlib.plan import assignments, find_device
+    from rdlib.engine import hardware
+    from rdlib.engine.cuda_graphs import capture_for
+    from rdlib.engine.hardware import find_device
+    from rdlib.training.bench.speed import Bench
+    from rdlib.training.request import assignments
 
     device = find_device(device_name)
-    matmul.choose(device)
+    hardware.choose_matmul(device)
     made = Bench.make(
         "td3n", 2 if tiny else 15, device, assignments(TINY) if tiny else {},
         capture=capture_for(device),
@@ -295,9 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         steps.append((f"train-{number:02d}", lambda n=number, w=words: train(runner, n, w)))
     only = [word for word in a.only.split(",") if word]
     if unknown := set(only) - {name for name, _ in steps}:
-        raise SystemExit(
-            f"--only: no step {', '.join(sorted(unknown))}; steps: {', '.join(dict(steps))}"
-        )
+        raise SystemExit(f"--only: no step {', '.join(sorted(unknown))}; steps: {', '.join(dict(steps))}")
     steps = [(name, step) for name, step in steps if not only or name in only]
     names = [name for name, _ in steps]
     rolling = roll_out(runner) if "data" in names and not (out / "data.json").exists() else []

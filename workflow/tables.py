@@ -10,15 +10,13 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from rdlib import compare, grid, plots, tables, typeset
-from rdlib.checkpoint import CheckpointError, write_atomically
-from rdlib.engine import ConfigError
-from rdlib.results import RecordError
+from rdlib.engine.config import ConfigError
+from rdlib.results import compare, grid, plots, tables, typeset
+from rdlib.training.checkpoint import CheckpointError, write_atomically
+from rdlib.training.record import RecordError
 
 HERE = Path(__file__).parent
-PUBLISHED = (
-    HERE.parent / "book" / "results"
-)  # the paper's and CORL's numbers are there whatever is run
+PUBLISHED = HERE.parent / "book" / "results"  # the paper's and CORL's numbers are there whatever is run
 
 
 def write(results: Path, to: Path) -> list[Path]:
@@ -28,10 +26,7 @@ def write(results: Path, to: Path) -> list[Path]:
         raise RecordError(f"{results}: has no folder of records, paper or quick")
     matplotlib.use("agg")
     plots.use_style()
-    paper, corl = (
-        tables.read_paper(PUBLISHED / "paper.csv"),
-        tables.read_corl(PUBLISHED / "corl.csv"),
-    )
+    paper, corl = (tables.read_paper(PUBLISHED / "paper.csv"), tables.read_corl(PUBLISHED / "corl.csv"))
     ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
     quick = tables.collect(tables.read_scale(results / "quick", "quick"))
     commands, hours = grid.not_run(grid.read_rates(HERE / "speed.csv"))
@@ -42,16 +37,11 @@ def write(results: Path, to: Path) -> list[Path]:
         files[f"table{table}.csv"] = tables.frame(cells, commands, hours).to_csv(index=False)
         files[f"table{table}.md"] = typeset.markdown(cells)
         files[f"table{table}.tex"] = typeset.latex(cells)
-        for scale, printed in (
-            ("ours", paper),
-            ("quick", []),
-        ):  # quick runs beside no number of the paper
+        for scale, printed in (("ours", paper), ("quick", [])):  # quick runs beside no number of the paper
             found = [cell for cell in (getattr(c, scale) for c in cells) if cell]
             if found:
                 shown = [p for p in printed if p.table == table]
-                figures[f"table{table}-seeds-{found[0].scale}.svg"] = plots.seed_points(
-                    found, shown
-                )
+                figures[f"table{table}-seeds-{found[0].scale}.svg"] = plots.seed_points(found, shown)
         if table == 1:
             files["effects.csv"] = of_both_scales(compare.effects, cells)
             files["summary.csv"] = of_both_scales(compare.summary, cells)

@@ -101,7 +101,7 @@ def rows(algo: str, every: Sequence[Cell]) -> list[list[str]]:
         settings = ", ".join(f"{k} = {v}" for k, v in cell.config.items()) or "none"
         row = (
             "; ".join(f"table {table}: {', '.join(names)}" for table, names in tables),
-            f"{cell.steps or ALGORITHMS[algo].paper.steps:,}", settings, cell.source,
+            f"{cell.steps or ALGORITHMS[algo].scales['paper'].steps:,}", settings, cell.source,
         )  # fmt: skip
         datasets = groups.setdefault(row, [])
         if cell.dataset not in datasets:
@@ -151,10 +151,10 @@ def setting(text: str) -> str:
     source(algo)
     entry = ALGORITHMS[algo]
     if field == "steps":
-        return f"{entry.paper.steps:,}"
+        return f"{entry.scales['paper'].steps:,}"
     if field == "quick":
-        fields = ", ".join(f"{k} = {v}" for k, v in entry.quick.overrides.items())
-        return f"{entry.quick.steps:,} updates; {fields}"
+        fields = ", ".join(f"{k} = {v}" for k, v in entry.scales["quick"].overrides.items())
+        return f"{entry.scales['quick'].steps:,} updates; {fields}"
     default = entry.config()
     if not hasattr(default, field):
         raise ValueError(f"{algo} has no setting {field!r}: it has {', '.join(vars(default))}")

@@ -76,9 +76,7 @@ class Delta(SphinxDirective):
         added, removed = changes(diff)
         block = nodes.literal_block("\n".join(diff), "\n".join(diff), language="diff")
         old, new = self.arguments
-        caption = nodes.caption(
-            "", "", nodes.literal(old, old), nodes.Text(" → "), nodes.literal(new, new)
-        )
+        caption = nodes.caption("", "", nodes.literal(old, old), nodes.Text(" → "), nodes.literal(new, new))
         caption += nodes.Text(f": {added} lines added, {removed} removed")
         box = nodes.container("", literal_block=True, classes=["literal-block-wrapper", "delta"])
         box += [caption, block]

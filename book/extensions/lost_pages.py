@@ -39,9 +39,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     out = Path(app.outdir)
     page = out / "404.html"
     root = urlsplit(app.config.html_baseurl).path or "/"
-    page.write_text(
-        page.read_text().replace("<head>", f'<head>\n    <base href="{root}404.html">', 1)
-    )
+    page.write_text(page.read_text().replace("<head>", f'<head>\n    <base href="{root}404.html">', 1))
     for old, new in app.config.site_redirects.items():
         target = out / f"{old}.html"
         if new not in app.env.found_docs:

@@ -6,8 +6,8 @@ of book/results, algorithm and dataset, mean ± deviation over seeds. A field ma
 `:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself,
 `:end.q_data` the range over seeds of a diagnostic at the last evaluation.
 {effect}`quick/td3n_rd - quick/td3n on hopper-medium, walker2d-medium` becomes "16.6, p < 0.001": the
-difference of their mean last-iterate scores over those datasets and the p of `rdlib.stats.p_value`; a
-`:mean` or `:p` at its end leaves the other out.
+difference of their mean last-iterate scores over those datasets and the p of
+`rdlib.results.stats.p_value`; a `:mean` or `:p` at its end leaves the other out.
 {records} makes a table of what ran, when, on what: of the folders named, or of all. {compute} sums them
 up, a row for each folder.
 
@@ -29,9 +29,10 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from rdlib import algos, stats, tables, typeset
+from rdlib import algos
 from rdlib.data import catalog
-from rdlib.results import Record, RecordError, fingerprint, load_records
+from rdlib.results import stats, tables, typeset
+from rdlib.training.record import Record, RecordError, fingerprint, load_records
 
 RESULTS = Path("book/results")
 COLUMNS = (
@@ -123,9 +124,7 @@ def words(root: Path, text: str) -> str:
     path, _, field = text.partition(":")
     parts = path.split("/", 2)
     if len(parts) != 3:
-        raise RecordError(
-            f"{text!r}: expected folder/algorithm/dataset, and :field if not the last score"
-        )
+        raise RecordError(f"{text!r}: expected folder/algorithm/dataset, and :field if not the last score")
     return value(cell(root / parts[0], parts[1], parts[2]), field or "last")
 
 
@@ -238,7 +237,7 @@ def rows(records: Sequence[Record]) -> list[list[str]]:
 def setting_of(record: Record) -> str:
     """What this run has otherwise than its scale's settings: `beta 2.0, weight 0.03`."""
     recipe = algos.find(record.algo)
-    size = recipe.entry.quick if record.scale == "quick" else recipe.entry.paper
+    size = recipe.entry.scales[record.scale]
     usual = vars(recipe.config(size.overrides)) | vars(recipe.plugin_config({}) or SimpleNamespace())
     own = {**record.config, **(record.plugin or {})}
     return ", ".join(f"{k} {v}" for k, v in own.items() if usual.get(k, v) != v)

@@ -5,8 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from rdlib import plots
-from rdlib.results import load_records
+from rdlib.results import plots
+from rdlib.training.record import load_records
 
 HERE = Path(__file__).parent
 NAMES = {"td3n": "TD3-N-UNC", "td3n_rd": "TD3-N-UNC + RD"}

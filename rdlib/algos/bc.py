@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.engine import Algorithm, Batch, Metrics, Plugin, adam, descend
-from rdlib.nets import Actor, Initialiser
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin
+from rdlib.engine.nets import Actor, Initialiser
+from rdlib.engine.optim import adam, descend
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,14 @@ class BC(Algorithm):
     """A agents of BC."""
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c = configs[0]
         self.actor = Actor(

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rdlib import algos, rows
+from rdlib import algos
 from rdlib.data import catalog
-from rdlib.engine import ConfigError
+from rdlib.engine import strict_csv
+from rdlib.engine.config import ConfigError
 
 FILE = Path(__file__).with_name("cells.csv")
 COLUMNS = ("table", "algo", "dataset", "steps", "config", "source")
@@ -42,8 +43,8 @@ def read(path: Path) -> tuple[Cell, ...]:
     trained: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
 
     def make(row: dict[str, str]) -> Cell:
-        table = int(rows.choice(row, "table", ("1", "2")))
-        config = rows.mapping(row, "config")
+        table = int(strict_csv.choice(row, "table", ("1", "2")))
+        config = strict_csv.mapping(row, "config")
         algos.find(row["algo"]).config(config)
         if row["dataset"] not in catalog.ENTRIES:
             raise ConfigError(f"dataset = {row['dataset']!r}, which the catalogue does not have")
@@ -55,7 +56,7 @@ def read(path: Path) -> tuple[Cell, ...]:
             raise ConfigError(f"{cell.algo} on {cell.dataset}: other steps or config than before")
         return cell
 
-    return tuple(rows.read(path, COLUMNS, make, lambda c: (c.table, c.algo, c.dataset)))
+    return tuple(strict_csv.read(path, COLUMNS, make, lambda c: (c.table, c.algo, c.dataset)))
 
 
 def find(algo: str, dataset: str) -> Cell | None:

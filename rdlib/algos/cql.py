@@ -29,22 +29,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdlib.engine import (
-    REWARDS,
-    Algorithm,
-    Batch,
-    ConfigError,
-    Metrics,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
+from rdlib.engine.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -83,9 +72,14 @@ class CQL(Algorithm):
     own = ("cql_alpha", "rewards")
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = GaussianActor(
@@ -95,9 +89,7 @@ class CQL(Algorithm):
         self.critic = Critic(init, *dims, c.n_critics, c.width, c.depth, c.layer_norm)
         self.start_small(act_dim)
         self.critic_target = frozen_copy(self.critic)
-        self.log_alpha = nn.Parameter(
-            torch.zeros(len(configs), 1, dtype=dtype, device=streams.device)
-        )
+        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype, device=streams.device))
         self.cql_alpha = per_agent(configs, "cql_alpha", self.log_alpha)
         self.target_entropy = -float(act_dim)
         self.act_dim = act_dim
@@ -174,9 +166,8 @@ class CQL(Algorithm):
         return metrics
 
     def candidates(
-        self, moments: tuple[Tensor, Tensor], next_moments: tuple[Tensor, Tensor],
-        noise: dict[str, Tensor],
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        self, moments: tuple[Tensor, Tensor], next_moments: tuple[Tensor, Tensor], noise: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Uniform actions, π's at s' and π's at s, with log densities: (A,3n,B,U), (A,3n,B)."""
         following, log_following = self.actor.squash(*next_moments, noise["next"])
         current, log_current = self.actor.squash(*moments, noise["current"])

@@ -26,24 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.denoiser import Denoiser
-from rdlib.engine import (
-    REWARDS,
-    Algorithm,
-    Batch,
-    ConfigError,
-    Metrics,
-    Player,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Critic, Initialiser, frozen_copy, mish, polyak
-from rdlib.rng import Streams
+from rdlib.algos.denoiser import Denoiser
+from rdlib.engine.base import Algorithm, Batch, Metrics, Player, Plugin, per_agent
+from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
+from rdlib.engine.nets import Critic, Initialiser, frozen_copy, mish, polyak
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class Config:
     ema_every: int = 5  # updates per step of θ̄
     candidates: int = 50  # actions to choose from, in evaluated episodes
     evaluated: str = "actor"  # whose actions those are: "actor", θ as officially, or "ema", θ̄
-    rewards: str = "raw"  # "standardised" on Adroit (see rdlib.data.transitions.reward_units)
+    rewards: str = "raw"  # "standardised" on Adroit (see rdlib.data.batches.reward_units)
     gamma: float = 0.99  # γ
     tau: float = 0.005  # τ
     actor_lr: float = 3e-4
@@ -89,18 +77,22 @@ class DiffusionQL(Algorithm):
     plays_on_device = True
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = Denoiser(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth, c.timesteps
         )
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth,
-            c.layer_norm, mish,
-        )  # fmt: skip
+            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm, mish
+        )
         self.actor_target = frozen_copy(self.actor)
         self.critic_target = frozen_copy(self.critic)
         like = self.actor.net.head.bias
@@ -127,13 +119,16 @@ class DiffusionQL(Algorithm):
             done = (numbers / self.total_steps).clamp(max=1)
             own["rate"] = 0.5 * (1 + torch.cos(math.pi * done))
         for purpose, n, high in (
-            ("diffusion_step", self.batch_size, c.timesteps), ("valued", 1, c.n_critics)
-        ):  # fmt: skip
+            ("diffusion_step", self.batch_size, c.timesteps),
+            ("valued", 1, c.n_critics),
+        ):
             highs = torch.full((len(streams),), high, device=streams.device)
             own[purpose] = streams.integers(purpose, step, count, n, highs)
         for purpose, shape in (
-            ("diffusion", sizes), ("policy", (c.timesteps, *sizes)), ("next_policy", many)
-        ):  # fmt: skip
+            ("diffusion", sizes),
+            ("policy", (c.timesteps, *sizes)),
+            ("next_policy", many),
+        ):
             own[purpose] = streams.normal(purpose, step, count, shape, self.dtype)
         return {**own, **super().noise(streams, step, count)}
 
@@ -158,15 +153,18 @@ class DiffusionQL(Algorithm):
         if self.plugin:
             first_action = next_action[:, : batch.obs.shape[1]]  # (A,B,U): of the first copy
             penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, lambda obs: action[:, : obs.shape[1]].detach(),
-                first_action, noise, phase,
-            )  # fmt: skip
+                self.critic,
+                batch,
+                features,
+                lambda obs: action[:, : obs.shape[1]].detach(),
+                first_action,
+                noise,
+                phase,
+            )
             critic_loss, metrics = critic_loss + penalty, metrics | extra
         descend(self.optimizers["critic"], critic_loss.sum(-1), self.max_grad_norm)
 
-        bc_loss = self.actor.loss(
-            batch.obs, batch.act, noise["diffusion_step"], noise["diffusion"]
-        )  # (A,)
+        bc_loss = self.actor.loss(batch.obs, batch.act, noise["diffusion_step"], noise["diffusion"])  # (A,)
         with frozen(self.critic):
             policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
             scale = policy_q.detach().abs().mean(-1).roll(-1, 1)  # (A,E), of the next critic

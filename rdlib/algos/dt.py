@@ -18,7 +18,7 @@ Deviations
 3. Masked scores are -inf, not -10⁴; a padded token attends to itself alone, and nobody to it.
 4. Embeddings are dropped at the same rate as the rest (official: always 0.1). Rates are rounded to 2⁻¹⁶.
 5. States are divided by their deviation + 1e-3, not + 1e-6. Returns-to-go miss the last reward of timed-out
-   D4RL episodes (rdlib.data.sequences).
+   D4RL episodes (rdlib.data.batches).
 """
 
 from collections.abc import Sequence
@@ -29,21 +29,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.data import catalog
+from rdlib.data.batches import Windows
 from rdlib.data.dataset import DataError, Dataset
-from rdlib.data.sequences import Windows
-from rdlib.engine import (
-    Algorithm,
-    ConfigError,
-    Metrics,
-    Player,
-    Plugin,
-    adamw,
-    check_least,
-    descend,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Initialiser, LayerNorm, Linear
-from rdlib.rng import Streams, halves
+from rdlib.engine.base import Algorithm, Metrics, Player, Plugin, per_agent
+from rdlib.engine.config import ConfigError, check_least
+from rdlib.engine.nets import Initialiser, LayerNorm, Linear
+from rdlib.engine.optim import adamw, descend
+from rdlib.engine.rng import Streams, halves
 
 # The higher of the two returns that the paper asks for (pen: CORL); half of it is the other.
 TARGET_RETURNS = {"hopper": 3600.0, "halfcheetah": 12000.0, "walker2d": 5000.0, "pen": 3100.0}
@@ -104,9 +96,7 @@ class Block(nn.Module):
         self.inner = Linear(init, (), width, 4 * width)
         self.outer = Linear(init, (), 4 * width, width)
 
-    def forward(
-        self, x: Tensor, closed: Tensor, of: slice, keep: Sequence[Tensor] | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, closed: Tensor, of: slice, keep: Sequence[Tensor] | None) -> Tensor:
         """Tokens (A,B,T,H) -> those `of` them (A,B,Q,H), which do not attend where closed (A,B,Q,T).
         `keep`: factors on attention (A,B,heads,Q,T), its result (A,B,Q,H) and the MLP's (A,B,Q,H)."""
         y = flat(self.norm1, x)
@@ -172,9 +162,14 @@ class DT(Algorithm):
     plays_on_device = True
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c = configs[0]
         self.context, self.act_dim = c.context, act_dim

@@ -24,21 +24,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdlib.engine import (
-    REWARDS,
-    Algorithm,
-    Batch,
-    ConfigError,
-    Metrics,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import MLP, Actor, Critic, Initialiser, frozen_copy, polyak
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
+from rdlib.engine.nets import MLP, Actor, Critic, Initialiser, frozen_copy, polyak
+from rdlib.engine.optim import adam, descend
+from rdlib.engine.rng import Streams
 
 LOG_STD = (-5.0, 2.0)
 
@@ -52,7 +42,7 @@ class Config:
     temperature: float = 3.0  # β, the inverse temperature
     max_weight: float = 100.0  # bound of exp(β advantage)
     dropout: float = 0.0  # in the actor; Adroit: 0.1
-    rewards: str = "return_range"  # "raw" on Adroit (see rdlib.data.transitions.reward_units)
+    rewards: str = "return_range"  # "raw" on Adroit (see rdlib.data.batches.reward_units)
     gamma: float = 0.99  # γ
     tau: float = 0.005  # of the target critics
     actor_lr: float = 3e-4  # at the start
@@ -87,9 +77,14 @@ class IQL(Algorithm):
     own = ("expectile", "temperature", "rewards")
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
 

@@ -21,20 +21,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdlib.engine import (
-    Algorithm,
-    Batch,
-    Metrics,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.config import check_choice, check_least
+from rdlib.engine.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -69,22 +60,29 @@ class SACN(Algorithm):
     own = ("beta", "n_critics")
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
         self.actor = GaussianActor(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
         )
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, [c.n_critics for c in configs],
-            c.width, c.depth, c.layer_norm,
-        )  # fmt: skip
-        self.critic_target = frozen_copy(self.critic)
-        self.log_alpha = nn.Parameter(
-            torch.zeros(len(configs), 1, dtype=dtype, device=streams.device)
+            Initialiser(streams, "critic", dtype),
+            *dims,
+            [c.n_critics for c in configs],
+            c.width,
+            c.depth,
+            c.layer_norm,
         )
+        self.critic_target = frozen_copy(self.critic)
+        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype, device=streams.device))
         self.beta = per_agent(configs, "beta", self.log_alpha)
         self.target_entropy = -float(act_dim)
         self.act_dim = act_dim

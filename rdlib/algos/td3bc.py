@@ -18,19 +18,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.engine import (
-    Algorithm,
-    Batch,
-    Metrics,
-    Plugin,
-    adam,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Actor, Critic, Initialiser, frozen_copy, polyak
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.config import check_least
+from rdlib.engine.nets import Actor, Critic, Initialiser, frozen_copy, polyak
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -65,14 +57,17 @@ class TD3BC(Algorithm):
     own = ("alpha",)
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = Actor(
-            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
-        )
+        self.actor = Actor(Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth)
         self.critic = Critic(
             Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
         )
@@ -88,9 +83,7 @@ class TD3BC(Algorithm):
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """Standard normals of target policy smoothing: (count,A,B,U)."""
-        smoothing = streams.normal(
-            "smoothing", step, count, (self.batch_size, self.act_dim), self.dtype
-        )
+        smoothing = streams.normal("smoothing", step, count, (self.batch_size, self.act_dim), self.dtype)
         return {"smoothing": smoothing, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:

@@ -20,20 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rdlib.engine import (
-    Algorithm,
-    Batch,
-    Metrics,
-    Plugin,
-    adam,
-    check_choice,
-    check_least,
-    descend,
-    frozen,
-    per_agent,
-)  # fmt: skip
-from rdlib.nets import Actor, Critic, Initialiser, frozen_copy, pessimistic, polyak
-from rdlib.rng import Streams
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.config import check_choice, check_least
+from rdlib.engine.nets import Actor, Critic, Initialiser, frozen_copy, pessimistic, polyak
+from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -70,18 +61,25 @@ class TD3N(Algorithm):
     own = ("beta", "n_critics")
 
     def __init__(
-        self, configs: Sequence[Config], streams: Streams, obs_dim: int, act_dim: int,
-        plugin: Plugin | None = None, dtype: torch.dtype = torch.float32,
-    ):  # fmt: skip
+        self,
+        configs: Sequence[Config],
+        streams: Streams,
+        obs_dim: int,
+        act_dim: int,
+        plugin: Plugin | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = Actor(
-            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
-        )
+        self.actor = Actor(Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth)
         self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, [c.n_critics for c in configs],
-            c.width, c.depth, c.layer_norm,
-        )  # fmt: skip
+            Initialiser(streams, "critic", dtype),
+            *dims,
+            [c.n_critics for c in configs],
+            c.width,
+            c.depth,
+            c.layer_norm,
+        )
         self.actor_target = frozen_copy(self.actor)
         self.critic_target = frozen_copy(self.critic)
         self.beta = per_agent(configs, "beta", self.actor.net.head.bias)
@@ -94,9 +92,7 @@ class TD3N(Algorithm):
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """Standard normals of target policy smoothing: (count,A,B,U)."""
-        smoothing = streams.normal(
-            "smoothing", step, count, (self.batch_size, self.act_dim), self.dtype
-        )
+        smoothing = streams.normal("smoothing", step, count, (self.batch_size, self.act_dim), self.dtype)
         return {"smoothing": smoothing, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:

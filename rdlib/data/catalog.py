@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdlib.data import d4rl, minari
 from rdlib.data.dataset import DataError, Dataset
+from rdlib.data.readers import d4rl, minari
 
 # (min, max): mean returns of a random and an expert policy, from D4RL's d4rl/infos.py. They are the
 # same for every version of a dataset, and are used for every version of the environment.
@@ -107,9 +107,7 @@ def _entries() -> dict[str, Entry]:
         bundled = DOOR_HUMAN if environment == "door" else f"rd/{environment}/{own}-v1"
         short = name if environment == "door" else f"{environment}-{own}"
         on_minari_id = f"D4RL/{environment}/{quality}-v2"
-        entries.append(
-            Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled, short)
-        )
+        entries.append(Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled, short))
     return {entry.name: entry for entry in entries}
 
 
@@ -120,9 +118,9 @@ def names() -> list[Name]:
     """Every name with a known meaning, bundled ones first. `load` takes paths and other Minari ids
     too.
     """
-    from rdlib.data import behaviour
+    from rdlib.data.bundled import rollout
 
-    found, measured = [], behaviour.measured()
+    found, measured = [], rollout.measured()
     for entry in ENTRIES.values():
         env_id = d4rl.FAMILIES[entry.environment].env_id
         v5 = env_id.replace("-v4", "-v5")
@@ -173,10 +171,7 @@ def normalised_score(name: str, returns: ArrayLike) -> NDArray[np.float64]:
 
 
 def load(
-    name: str | os.PathLike[str],
-    *,
-    size: int | None = None,
-    root: str | os.PathLike[str] | None = None,
+    name: str | os.PathLike[str], *, size: int | None = None, root: str | os.PathLike[str] | None = None
 ) -> Dataset:
     """The dataset called `name`, in any of the forms at the top of this file.
 
@@ -248,10 +243,10 @@ def _rolled_out(name: str) -> Entry | None:
 
 
 def _load_rolled_out(entry: Entry, size: int | None, root: Any) -> Dataset:
-    from rdlib.data import behaviour
+    from rdlib.data.bundled import rollout
 
     where = {} if root is None else {"root": root}
-    return behaviour.load(
+    return rollout.load(
         entry.environment, entry.short.removeprefix(f"{entry.environment}-"), size=size, **where
     )
 

@@ -47,8 +47,7 @@ def disk_error(doing: str, folder: Path, error: OSError) -> DataError:
             "RDLIB_CACHE at another disk"
         )
     return DataError(
-        f"cannot write to {folder} while {doing} ({error}); point RDLIB_CACHE at a folder you may "
-        "write to"
+        f"cannot write to {folder} while {doing} ({error}); point RDLIB_CACHE at a folder you may write to"
     )
 
 
@@ -170,9 +169,7 @@ class Dataset:
     terminal: Bool  # (N,)
     last: Bool  # (N,) the last kept transition of its episode
     digest: str  # sha256 over the six arrays, hex
-    notes: dict[str, str] = field(
-        default_factory=dict
-    )  # licence, author, origin, MuJoCo version, ...
+    notes: dict[str, str] = field(default_factory=dict)  # licence, author, origin, MuJoCo version, ...
 
     @classmethod
     def make(
@@ -202,9 +199,7 @@ class Dataset:
         where = where or str(name)
         _check_labels(where, name, env_id, max_episode_steps, notes)
         if source not in SOURCES:
-            raise DataError(
-                f"{where}: unknown source {source!r}; it must be one of {', '.join(SOURCES)}"
-            )
+            raise DataError(f"{where}: unknown source {source!r}; it must be one of {', '.join(SOURCES)}")
         obs = as_float32(obs, where, "obs", 2)
         act = as_float32(act, where, "act", 2)
         rew = as_float32(rew, where, "rew", 1)
@@ -216,8 +211,7 @@ class Dataset:
         same_length(where, **arrays)
         if obs.shape != next_obs.shape:
             raise DataError(
-                f"{where}: 'next_obs' has shape {next_obs.shape}; it must be that of 'obs', "
-                f"{obs.shape}"
+                f"{where}: 'next_obs' has shape {next_obs.shape}; it must be that of 'obs', {obs.shape}"
             )
         if (inside := terminal & ~last).any():
             raise DataError(
@@ -278,8 +272,7 @@ def _check_labels(where: str, name: Any, env_id: Any, max_episode_steps: Any, no
         (
             "max_episode_steps",
             limit,
-            limit is None
-            or (isinstance(limit, int | np.integer) and limit is not True and limit > 0),
+            limit is None or (isinstance(limit, int | np.integer) and limit is not True and limit > 0),
             "a whole number from 1, or None",
         ),
         ("notes", notes, notes is None or isinstance(notes, Mapping), "a mapping of text to text"),

@@ -46,7 +46,7 @@ def actions(w, config, states, acts, to_go, time):
 
 def loss(w, config, windows) -> float:
     """Mean over all real steps of the squared error, mean over an action's dimensions; `windows` as in
-    rdlib.data.sequences.Windows, of one agent."""
+    rdlib.data.batches.Windows, of one agent."""
     errors = []
     for obs, act, to_go, time, valid in zip(*windows):
         there = [x[valid] for x in (obs, act, to_go, time)]

@@ -17,7 +17,7 @@ def network(sizes, activation=nn.ReLU) -> nn.Sequential:
 
 
 def copied(mlp, *at: int, activation=nn.ReLU) -> nn.Sequential:
-    """A plain network with the weights of network `at` of a stack (an MLP of rdlib.nets)."""
+    """A plain network with the weights of network `at` of a stack (an MLP of rdlib.engine.nets)."""
     stacked = [*mlp.hidden, mlp.head]
     sizes = [stacked[0].weight.shape[-2]] + [x.weight.shape[-1] for x in stacked]
     net = network(sizes, activation)
@@ -29,7 +29,7 @@ def copied(mlp, *at: int, activation=nn.ReLU) -> nn.Sequential:
 
 
 def assert_same_weights(net, plain, at) -> None:
-    """Network `at` of a stack (an MLP of rdlib.nets) has the weights of a plain one."""
+    """Network `at` of a stack (an MLP of rdlib.engine.nets) has the weights of a plain one."""
     for ours, theirs in zip((*net.hidden, net.head), plain[::2]):
         torch.testing.assert_close(ours.weight[at].T, theirs.weight, rtol=1e-6, atol=1e-8)
         torch.testing.assert_close(ours.bias[at][0], theirs.bias, rtol=1e-6, atol=1e-8)

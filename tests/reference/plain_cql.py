@@ -29,9 +29,7 @@ class PlainCQL:
         action = torch.tanh(before)
         return action, (normal - torch.log(1 - action**2)).sum(1)
 
-    def update(
-        self, number, obs, act, rew, next_obs, mask, policy, next_policy, current, next, random
-    ):
+    def update(self, number, obs, act, rew, next_obs, mask, policy, next_policy, current, next, random):
         c, nets, targets = self.c, self.critics.nets, self.critics.targets
         alpha = self.log_alpha.exp().item()
         action, log_prob = self.sample(obs, policy)

@@ -67,10 +67,7 @@ class PlainDT(nn.Module):
             found[f"{name}.bias"] = torch.cat([x.bias[agent, 0] for x in layers])
 
         def put_norm(name, layer):
-            found[f"{name}.weight"], found[f"{name}.bias"] = (
-                layer.weight[agent, 0],
-                layer.bias[agent, 0],
-            )
+            found[f"{name}.weight"], found[f"{name}.bias"] = (layer.weight[agent, 0], layer.bias[agent, 0])
 
         put("embed_return", actor.embed_return)
         put("embed_state", actor.embed_obs)
@@ -102,9 +99,7 @@ class PlainDT(nn.Module):
             x = x * keep[0]
         there = torch.stack([mask] * 3, 1).permute(0, 2, 1).reshape(batch, 3 * steps)
         allowed = torch.ones(3 * steps, 3 * steps, dtype=torch.float64).tril() * there[:, None]
-        allowed[:, range(3 * steps), range(3 * steps)] = (
-            1  # or padding would have nothing to attend to
-        )
+        allowed[:, range(3 * steps), range(3 * steps)] = 1  # or padding would have nothing to attend to
         for i, block in enumerate(self.h):
             x = block(x, allowed, None if keep is None else keep[1 + 3 * i : 4 + 3 * i])
         x = self.ln_f(x).reshape(batch, steps, 3, self.c.width).permute(0, 2, 1, 3)

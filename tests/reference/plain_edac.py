@@ -30,9 +30,7 @@ class PlainEDAC(PlainSACN):
             return self.critics.bound(nets, obs, act, self.c.beta)
         return self.critics.q(nets, obs, act).min(0).values
 
-    def update(
-        self, number, obs, act, rew, next_obs, mask, policy, next_policy, backup=None
-    ):
+    def update(self, number, obs, act, rew, next_obs, mask, policy, next_policy, backup=None):
         c, nets = self.c, self.critics.nets
         action, log_prob = self.sample(obs, policy)
         self.alpha_adam.zero_grad()

@@ -19,9 +19,7 @@ class PlainIQL:
         self.actor_adam = torch.optim.Adam(
             [*self.actor.parameters(), self.log_std], c.actor_lr, foreach=False
         )
-        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self.actor_adam, algorithm.total_steps
-        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.actor_adam, algorithm.total_steps)
 
     def update(self, number, obs, act, rew, next_obs, mask, keep=None):
         c, critics = self.c, self.critics

@@ -1,0 +1,1 @@
+"""How fast the updates run here, against this machine's own limits."""

@@ -1,0 +1,166 @@
+"""From what a user asks for to what will run: every name, type and size is checked before anything is
+written or trained."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdlib import algos
+from rdlib.algos import cells
+from rdlib.data import catalog, environments
+from rdlib.data.dataset import Dataset
+from rdlib.engine import compiled, hardware
+from rdlib.engine.config import ConfigError
+from rdlib.training.record import fingerprint
+from rdlib.training.request import PLUGIN_PREFIX, TrainConfig
+
+
+@dataclass(frozen=True)
+class AgentPlan:
+    """One agent of the batch: its data, seed and complete hyperparameters."""
+
+    dataset: Dataset
+    seed: int
+    config: Any
+    plugin: Any  # None without a plug-in
+
+    def identity(self, plan: "Plan") -> dict[str, Any]:
+        """Everything that determines this agent's result, apart from device and versions."""
+        return {
+            "algo": plan.recipe.name,
+            "config": dataclasses.asdict(self.config),
+            "plugin": None if self.plugin is None else dataclasses.asdict(self.plugin),
+            "dataset": [self.dataset.name, self.dataset.digest],
+            "seed": self.seed,
+            "env": [plan.env_id, plan.max_episode_steps],
+            "steps": plan.steps,
+            "evaluation": [plan.eval_every, plan.asked.episodes, plan.asked.last_k],
+            "dtype": plan.asked.dtype,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run with nothing left open."""
+
+    asked: TrainConfig
+    recipe: algos.Recipe
+    scale: str
+    device: torch.device
+    steps: int
+    eval_every: int
+    agents: tuple[AgentPlan, ...]
+    env_id: str
+    max_episode_steps: int | None
+    out: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal batches: what a checkpoint is checked against."""
+        return fingerprint([a.identity(self) for a in self.agents])
+
+
+def make_plan(asked: TrainConfig) -> Plan:
+    """Check and complete `asked`, loading its datasets. Raises ConfigError or DataError."""
+    recipe = algos.find(asked.algo)
+    device = hardware.find_device(asked.device)
+    if asked.precision == "tf32" and not hardware.has_tf32(device):
+        raise ConfigError(f"precision = 'tf32' needs a GPU that has it, and the device is {device}")
+    if asked.compile:
+        compiled.check(device)
+    scale = asked.scale
+    if scale == "auto":
+        scale = "paper" if device.type == "cuda" else "quick"
+    size = recipe.entry.scales[scale]
+    variants_of(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
+    names = [name.strip() for name in asked.dataset.split(",")]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
+    datasets = [_load(name, asked.size, size.size) for name in names]
+    env_id, limit = _environment(asked, datasets)
+    for d in datasets:  # rolled out by this project, perhaps with another version
+        if d.source == "bundled" and env_id in environments.NATIVE:
+            environments.warn_of_version(d.notes["mujoco"].removeprefix("mujoco=="), d.name)
+    settings = [cells.find(recipe.name, d.name) if scale == "paper" else None for d in datasets]
+    lengths = {cell.steps for cell in settings if cell and cell.steps}
+    if len(lengths) > 1 and not asked.steps:
+        raise ConfigError(
+            f"dataset = {asked.dataset!r}: the tables train these for {sorted(lengths)} updates; "
+            "give steps, or train them apart"
+        )
+    steps = asked.steps or max(lengths, default=size.steps)
+    default_out = Path("runs") / asked.algo / asked.dataset.replace("/", "-")
+    plan = Plan(
+        asked=asked,
+        recipe=recipe,
+        scale=scale,
+        device=device,
+        steps=steps,
+        eval_every=min(asked.eval_every or size.eval_every, steps),
+        agents=tuple(
+            AgentPlan(d, seed, _completed(config, d, env_id), plugin)
+            for d, cell in zip(datasets, settings, strict=True)
+            for config, plugin in variants_of(
+                asked, recipe, {**size.overrides, **(cell.config if cell else {})}
+            )
+            for seed in asked.seeds
+        ),
+        env_id=env_id,
+        max_episode_steps=limit,
+        out=Path(asked.out) if asked.out else default_out,
+    )
+    runs = {fingerprint(agent.identity(plan)) for agent in plan.agents}
+    if len(runs) < len(plan.agents):
+        raise ConfigError(
+            f"dataset = {asked.dataset!r}, variants = {asked.variants!r}: two agents would be the "
+            "same run; each dataset and variant can be given once"
+        )
+    return plan
+
+
+def variants_of(
+    asked: TrainConfig, recipe: algos.Recipe, preset: Mapping[str, Any]
+) -> list[tuple[Any, Any]]:
+    """Configuration and plug-in configuration of each variant, on top of `preset`. Raises ConfigError."""
+    chosen = []
+    for variant in asked.variants:
+        own = {k: v for k, v in variant.items() if not str(k).startswith(PLUGIN_PREFIX)}
+        extra = {k.removeprefix(PLUGIN_PREFIX): v for k, v in variant.items() if k not in own}
+        config = recipe.config({**preset, **asked.config, **own})
+        chosen.append((config, recipe.plugin_config({**asked.plugin, **extra})))
+    return chosen
+
+
+def _completed(config: Any, dataset: Dataset, env_id: str) -> Any:
+    """The configuration with what it leaves to the data (DT's target return), so that records say it."""
+    return config.for_data(dataset, env_id) if hasattr(config, "for_data") else config
+
+
+def _load(name: str, asked: int, default: int) -> Dataset:
+    """A dataset; the scale's size applies only where a dataset is rolled out to any size."""
+    if asked:
+        return catalog.load(name, size=asked)
+    return catalog.load(name, size=default or None) if catalog.is_rolled_out(name) else catalog.load(name)
+
+
+def _environment(asked: TrainConfig, datasets: list[Dataset]) -> tuple[str, int | None]:
+    """The environment that all of the batch is evaluated on, and its time limit."""
+    found = {(d.env_id, d.max_episode_steps) for d in datasets}
+    if asked.env:  # if it is the data's own, with the data's limit
+        limits = {limit for env_id, limit in found if env_id == asked.env}
+        return asked.env, limits.pop() if len(limits) == 1 else None
+    if len(found) > 1:
+        raise ConfigError(
+            f"dataset = {asked.dataset!r} mixes environments ({sorted(map(str, found))}); "
+            "agents trained together need datasets of one environment"
+        )
+    env_id, limit = found.pop()
+    if env_id is None:
+        raise ConfigError(
+            f"dataset {asked.dataset!r} does not say what to evaluate on: set env to a gymnasium id"
+        )
+    return env_id, limit

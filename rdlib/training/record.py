@@ -1,0 +1,315 @@
+"""One record per run: what was run, on what, and every raw return. Results are data.
+
+A run is one agent: the seed is the replication unit, also when a batch trained many together. Records
+are JSON, written whole or not at all, and read strictly: nothing is parsed from a file's name, nothing
+is skipped.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdlib.training.checkpoint import write_atomically
+
+SCHEMA = 2
+ADDED = {2: ("dtype", "max_episode_steps", "earlier")}  # by which schema; None in records from before
+PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read, or a set of records that has a hole or a double."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One agent's run. `evaluations` holds, per evaluation, the step, the raw returns and lengths of its
+    episodes, and the diagnostics and training metrics of that moment (None where not finite). `versions`,
+    `device` and `commit` are of the process that ended it; `earlier` holds those of each before it that
+    differed, with the update `until` which it trained."""
+
+    algo: str
+    dataset: str
+    dataset_source: str
+    dataset_digest: str
+    dataset_size: int  # transitions
+    env_id: str
+    max_episode_steps: int | None  # of the environment it was evaluated in; None: not recorded
+    seed: int
+    scale: str
+    steps: int  # gradient updates asked for
+    config: dict[str, Any]
+    plugin: dict[str, Any] | None
+    config_hash: str
+    status: str  # "finished" or "diverged"
+    stopped_at: int  # gradient updates done
+    last_k: int  # evaluations that the last-iterate score averages, fixed in advance
+    reference: list[float] | None  # D4RL's (min, max) return, None where there is none
+    evaluations: list[dict[str, Any]]
+    dtype: str | None  # of the networks; None: not recorded
+    versions: dict[str, str]
+    device: str
+    matmul: str  # which float32 matrix product ran
+    commit: str | None  # of the code, "+" appended if the tree had changes
+    started: str  # ISO 8601, UTC
+    seconds: float  # wall time of the whole batch, resumed parts added up
+    agents: int  # trained together
+    earlier: list[dict[str, Any]] | None  # where it was trained before, if elsewhere; None: not recorded
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> tuple[str, str, str, int, str]:
+        """What makes two records the same run."""
+        return self.algo, self.dataset, self.dataset_digest, self.seed, self.config_hash
+
+    @property
+    def file_name(self) -> str:
+        """A name that no other run shares."""
+        return f"record-{fingerprint(list(self.key))[:16]}.json"
+
+    def steps_evaluated(self) -> np.ndarray:
+        """Gradient updates at each evaluation: (n,)."""
+        return np.array([e["step"] for e in self.evaluations])
+
+    def scores(self) -> np.ndarray:
+        """Mean normalised score (raw return where D4RL gives no reference) per evaluation: (n,)."""
+        return self._normalised([np.mean(e["returns"]) for e in self.evaluations])
+
+    def episode_scores(self, index: int) -> np.ndarray:
+        """Score of every episode of one evaluation: (episodes,)."""
+        return self._normalised(self.evaluations[index]["returns"])
+
+    def _normalised(self, returns: Sequence[float]) -> np.ndarray:
+        """By the reference that was recorded, not by today's."""
+        if self.reference is None:
+            return np.array(returns)
+        low, high = self.reference
+        return 100 * (np.array(returns) - low) / (high - low)
+
+    def last_score(self) -> float:
+        """Mean over the last `last_k` evaluations; NaN for a diverged run."""
+        return float(self._learnt()[-self.last_k :].mean()) if self.status == "finished" else math.nan
+
+    def best_score(self) -> float:
+        """Best single evaluation: optimistic, shown only beside the last."""
+        return float(self._learnt().max())
+
+    def _learnt(self) -> np.ndarray:
+        """The scores without the untrained network's, unless the run diverged before it had any other."""
+        after = self.scores()[self.steps_evaluated() > 0]
+        return after if len(after) else self.scores()
+
+
+def fingerprint(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN: None stands for it."""
+    return float(value) if math.isfinite(value) else None
+
+
+def provenance() -> dict[str, Any]:
+    """The versions and commit that a record carries."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str | None:
+    """Of this package; with a + where the package itself, not just a text beside it, has changed since.
+    Where git or the repository is missing, as in a container, what RDLIB_COMMIT says."""
+    here, told = Path(__file__).parent, os.environ.get("RDLIB_COMMIT") or None
+
+    def git(*arguments: str) -> str:
+        call = ["git", "-C", str(here), *arguments]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
+            return told
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return told
+
+
+def save_record(record: Record, folder: Path) -> Path:
+    """Write `record` into `folder`; returns its path. Raises CheckpointError."""
+    path = folder / record.file_name
+    text = json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False)
+    write_atomically(path, text.encode())
+    return path
+
+
+def load_record(path: Path) -> Record:
+    """Read one record strictly. Raises RecordError naming the file and the field."""
+    try:
+        content = json.loads(path.read_text(), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: not a readable record: {error}") from error
+    if not isinstance(content, dict):
+        raise RecordError(f"{path}: holds a {type(content).__name__}, expected one record")
+    schema = content.get("schema")
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        raise RecordError(f"{path}: schema {schema!r}, this version reads 1 to {SCHEMA}")
+    since = [name for when, names in ADDED.items() if when > schema for name in names]
+    content = {**dict.fromkeys(since), **content, "schema": SCHEMA}
+    expected = {f.name: f.type for f in dataclasses.fields(Record)}
+    for name in expected.keys() - content.keys():
+        raise RecordError(f"{path}: field {name!r} is missing")
+    for name in content.keys() - expected.keys():
+        raise RecordError(f"{path}: field {name!r} is unknown")
+    for name, kind in expected.items():
+        if not isinstance(content[name], _plain(kind)) or isinstance(content[name], bool):
+            raise RecordError(f"{path}: field {name!r} = {content[name]!r}, expected {kind}")
+    record = Record(**content)
+    for wrong in _contradictions(record):
+        raise RecordError(f"{path}: {wrong}")
+    return record
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which may not say one name twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"a name stands twice in {sorted(name for name, _ in pairs)}")
+    return found
+
+
+def _contradictions(r: Record) -> Iterator[str]:
+    """What no run could have recorded."""
+    for name in ("algo", "dataset", "dataset_source", "dataset_digest", "env_id", "scale", "config_hash"):
+        if not getattr(r, name):
+            yield f"field {name!r} is empty"
+    least = {"seed": 0, "steps": 1, "dataset_size": 1, "last_k": 1, "agents": 1, "seconds": 0}
+    for name, low in least.items():
+        if not low <= getattr(r, name) < math.inf:
+            yield f"field {name!r} = {getattr(r, name)}, expected at least {low}"
+    steps = [e["step"] for e in r.evaluations if _is_evaluation(e)]
+    if not steps or len(steps) < len(r.evaluations) or steps != sorted(set(steps)):
+        yield (
+            f"evaluations need increasing steps with finite returns, found {steps} in {len(r.evaluations)}"
+        )
+    for evaluation in r.evaluations:
+        yield from _incomplete(evaluation)
+    if r.status == "finished":
+        if (r.stopped_at, steps[-1]) != (r.steps, r.steps):
+            yield (
+                f"finished, but of {r.steps} updates {r.stopped_at} were done and the last evaluation is "
+                f"after {steps[-1]}"
+            )
+    elif r.status != "diverged":
+        yield f"status {r.status!r}, expected finished or diverged"
+    elif not steps[-1] <= r.stopped_at <= r.steps:
+        yield f"diverged after {r.stopped_at} of {r.steps} updates, evaluated after {steps[-1]}"
+    if r.reference is not None and not _is_range(r.reference):
+        yield f"reference {r.reference}, expected (min, max)"
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isfinite(r.scores()).all():
+            yield "returns too large to be scored"
+
+
+def _is_range(pair: list[Any]) -> bool:
+    return len(pair) == 2 and all(map(_is_finite, pair)) and pair[0] < pair[1]
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether `value` is a number that a float holds."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
+def _is_evaluation(row: Any) -> bool:
+    """Whether `row` holds a step and at least one finite return."""
+    if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] < 0:
+        return False
+    returns = row.get("returns")
+    return isinstance(returns, list) and bool(returns) and all(map(_is_finite, returns))
+
+
+def _incomplete(row: Any) -> Iterator[str]:
+    """What an evaluation lacks beside its step and returns."""
+    where = f"evaluation after {row['step']} updates: field"
+    lengths = row.get("lengths")
+    if not isinstance(lengths, list) or len(lengths) != len(row["returns"]):
+        yield f"{where} 'lengths' = {lengths!r}, expected one for each of {len(row['returns'])} episodes"
+    for name in ("diagnostics", "training"):
+        if not isinstance(values := row.get(name), dict):
+            yield f"{where} {name!r} = {values!r}, expected names and numbers"
+            continue
+        for key, value in values.items():
+            if value is not None and not _is_finite(value):
+                yield f"{where} {name!r}: {key} = {value!r}, expected a finite number or null"
+
+
+def _plain(kind: Any) -> tuple[type, ...]:
+    """The runtime types of a field's annotation (`float` takes an int, as JSON may write one)."""
+    options = getattr(kind, "__args__", None) if "|" in str(kind) else None
+    found: list[type] = []
+    for option in options or (kind,):
+        origin = getattr(option, "__origin__", option)
+        found += [int, float] if origin is float else [origin]
+    return tuple(found)
+
+
+def load_records(*folders: Path) -> list[Record]:
+    """Every record in `folders` (not below them: a run keeps what it trained to compare with in a
+    folder of its own). Raises RecordError if a folder has none, one cannot be read, or one run appears
+    twice."""
+    return [record for _, record in load_files(*folders)]
+
+
+def load_files(*folders: Path) -> list[tuple[Path, Record]]:
+    """The same, each record with the file that it was read from, for who has to name it."""
+    paths = []
+    for folder in folders:
+        found = sorted(folder.glob("record-*.json"))
+        if not found:
+            raise RecordError(f"{folder}: no records")
+        paths += found
+    records = [(path, load_record(path)) for path in paths]
+    without_doubles(records)
+    return records
+
+
+def without_doubles(found: Iterable[tuple[Path, Record]]) -> list[Record]:
+    """The records, or RecordError naming the two files of a doubled run."""
+    seen: dict[tuple, Path] = {}
+    records = []
+    for path, record in found:
+        if record.key in seen:
+            raise RecordError(f"{path} and {seen[record.key]} record the same run: {record.key}")
+        seen[record.key] = path
+        records.append(record)
+    return records
+
+
+def as_row(record: Record) -> Mapping[str, Any]:
+    """The one-line summary that `python -m rdlib records` prints."""
+    return {
+        "algo": record.algo,
+        "dataset": record.dataset,
+        "seed": record.seed,
+        "scale": record.scale,
+        "steps": record.stopped_at,
+        "status": record.status,
+        "last": record.last_score(),
+        "best": record.best_score(),
+        "device": record.device,
+    }

@@ -1,0 +1,115 @@
+"""The book's pages on algorithms say what the code does: metrics, settings, deviations."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from helpers.synthetic import agents
+
+from rdlib import algos
+from rdlib.algos.cells import Cell, cells
+
+BOOK = Path(__file__).parents[2] / "book"
+BASES = list(algos.ALGORITHMS)
+CRITICS = [name for name in BASES if algos.ALGORITHMS[name].critic]
+
+
+def _extension():
+    path = BOOK / "extensions" / "algorithms.py"
+    spec = importlib.util.spec_from_file_location("book_algorithms", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pages = _extension()
+
+
+def metrics_of(page: str) -> set[str]:
+    """The names in the first column of the page's table of metrics."""
+    text = (BOOK / "algorithms" / f"{page}.md").read_text()
+    _, _, section = re.split(r"^(## Metrics.*)$", text, flags=re.MULTILINE, maxsplit=1)
+    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+    return set(re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_page_explains_the_metrics_that_its_algorithm_reports(name):
+    assert metrics_of(name) == set(agents(name).engine.run(0, 4))
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_the_index_explains_the_metrics_of_plug_ins(name):
+    base = metrics_of(name)
+    added = {k for s in ("rd", "dr3") for k in agents(f"{name}_{s}").engine.run(0, 4)} - base
+    assert metrics_of("index") - {"critic_loss", "q_data", "actor_loss"} == added
+
+
+def test_every_algorithm_has_a_page_and_the_index_leads_to_it():
+    index = (BOOK / "algorithms" / "index.md").read_text()
+    for name in BASES:
+        page = (BOOK / "algorithms" / f"{name}.md").read_text()
+        assert page.startswith(f"(sec-{name})=\n") and f"](sec-{name})" in index
+        for needed in (f"{{deviations}} {name}\n", f"{{cells}} {name}\n", f"algos/{name}.py\n"):
+            assert needed in page, (name, needed)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_deviations_are_read_whole(name):
+    header = ast.get_docstring(ast.parse(pages.source(name).read_text()))
+    items, below = pages.deviations(header)
+    told = re.sub(r"^\d+\. ", "", header.partition("\nDeviations\n")[2], flags=re.MULTILINE)
+    assert " ".join([*items, below]).split() == (told.split() or ["None."])
+
+
+def test_deviations_that_are_not_told_or_not_numbered_are_refused():
+    assert pages.deviations("BC.\n\nDeviations\n1. One\n   two.\n2. `x`.\nMore.\n") == (
+        ["One two.", "`x`."], "More.",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="neither"):
+        pages.deviations("BC: cloning.")
+    with pytest.raises(ValueError, match="deviation 3 comes where 2 is due"):
+        pages.deviations("BC.\n\nDeviations\n1. One.\n3. Three.\n")
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_table_of_cells_covers_each_dataset_once(name):
+    own = {c.dataset for c in cells() if c.algo in (name, f"{name}_rd")}
+    found = []
+    for row in pages.rows(name, cells()):
+        for part in row[0].split("; "):
+            environments, qualities = (x.split(", ") for x in part.split(": "))
+            found += [f"{e}-{q}" for e in environments for q in qualities]
+    assert sorted(found) == sorted(own)
+
+
+def test_cells_share_a_row_only_if_everything_is_the_same():
+    every = [
+        Cell(1, "edac", "hopper-medium", 0, {"eta": 1.0}, "x"),
+        Cell(1, "edac", "hopper-expert", 0, {"eta": 1.0}, "x"),
+        Cell(1, "edac", "pen-human", 5_000, {"eta": 1.0}, "x"),
+        Cell(1, "edac", "walker2d-medium", 0, {}, "x"),
+        Cell(2, "edac_rd", "hopper-medium", 0, {"eta": 1.0}, "x"),
+    ]  # fmt: skip
+    assert pages.rows("edac", every) == [
+        ["hopper: medium", "table 1: edac; table 2: edac_rd", "3,000,000", "eta = 1.0", "x"],
+        ["hopper: expert", "table 1: edac", "3,000,000", "eta = 1.0", "x"],
+        ["pen: human", "table 1: edac", "5,000", "eta = 1.0", "x"],
+        ["walker2d: medium", "table 1: edac", "3,000,000", "none", "x"],
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="no cell of bc"):
+        pages.rows("bc", every)
+
+
+def test_settings_are_the_configuration_s():
+    config = algos.ALGORITHMS["td3bc"].config()
+    assert pages.setting("td3bc.alpha") == str(config.alpha)
+    assert pages.setting("td3bc.actor_lr") == "0.0003" and config.actor_lr == 3e-4
+    assert pages.setting("dt.steps") == "100,000" and pages.setting("sacn.target") == "lcb"
+    assert pages.setting("bc.quick") == "5,000 updates; actor_width = 128"
+    assert "target = lcb" in pages.setting("edac.quick")
+    for bad, message in (("tdbc.alpha", "no algorithm"), ("td3bc.alfa", "no setting 'alfa'")):
+        with pytest.raises(ValueError, match=message):
+            pages.setting(bad)

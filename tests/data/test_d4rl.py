@@ -1,0 +1,405 @@
+"""D4RL files: the same transitions as D4RL's own rule, refusal of bad files, and safe downloads."""
+
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdlib.data import DataError
+from rdlib.data.readers import d4rl
+
+NAME = "hopper-medium-v2"
+FILE = "hopper_medium-v2.hdf5"
+
+
+def write(path: Path, **arrays: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for key, value in arrays.items():
+            file[key] = value
+    return path
+
+
+def steps(rows: int, seed: int = 0, timeouts: bool = True, dtype: str = "f4") -> dict[str, Any]:
+    """A file's arrays with random ends; some rows are both terminal and timed out."""
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "observations": rng.normal(size=(rows, 3)).astype(dtype),
+        "actions": rng.uniform(-1, 1, size=(rows, 2)).astype(dtype),
+        "rewards": rng.normal(size=rows).astype(dtype),
+        "terminals": rng.random(rows) < 0.2,
+    }
+    if timeouts:
+        arrays["timeouts"] = rng.random(rows) < 0.2
+    return arrays
+
+
+def row_by_row(data: dict[str, Any], horizon: int) -> dict[str, np.ndarray]:
+    """D4RL's qlearning_dataset rule, one row at a time, with the episodes noted."""
+    kept: list[int] = []
+    episode_of: list[int] = []
+    episode = counter = 0
+    for row in range(len(data["rewards"]) - 1):  # the final row has no next observation
+        ended = bool(data["terminals"][row])
+        if "timeouts" in data:
+            cut = bool(data["timeouts"][row])
+        else:
+            cut = counter == horizon - 1
+        if cut:
+            counter, episode = 0, episode + 1
+            continue
+        kept.append(row)
+        episode_of.append(episode)
+        counter = 1 if ended else counter + 1  # 1: D4RL resets first and counts the row after that
+        episode += ended
+    index = np.array(kept, dtype=int)
+    numbers = np.array([*episode_of, -1])
+    return {
+        "obs": data["observations"][index].astype(np.float32),
+        "next_obs": data["observations"][index + 1].astype(np.float32),
+        "act": data["actions"][index].astype(np.float32),
+        "rew": data["rewards"][index].astype(np.float32).reshape(-1),
+        "terminal": data["terminals"][index],
+        "last": numbers[:-1] != numbers[1:],
+    }
+
+
+# ---- reading
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.integers(2, 60),
+    seed=st.integers(0, 2**32 - 1),
+    timeouts=st.booleans(),
+    horizon=st.integers(1, 12),
+    dtype=st.sampled_from(["f4", "f8"]),
+)
+def test_same_transitions_as_d4rl(tmp_path_factory, rows, seed, timeouts, horizon, dtype):
+    data = steps(rows, seed, timeouts, dtype)
+    path = write(tmp_path_factory.mktemp("d4rl") / "x.hdf5", **data)
+    expected = row_by_row(data, horizon)
+    if not len(expected["rew"]):
+        with pytest.raises(DataError, match=r"no transition is left"):
+            d4rl.read_hdf5(path, max_episode_steps=horizon)
+        return
+    got = d4rl.read_hdf5(path, max_episode_steps=horizon)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(getattr(got, key), value, err_msg=key)
+        assert getattr(got, key).dtype == value.dtype
+
+
+def test_the_counting_slip_is_kept(tmp_path):
+    """Without `timeouts`, an episode that follows a terminal is cut one step early, as in D4RL."""
+    data = steps(12, timeouts=False)
+    data["terminals"] = np.arange(12) == 1
+    data["observations"][:, 0] = np.arange(12)
+    got = d4rl.read_hdf5(write(tmp_path / "x.hdf5", **data), max_episode_steps=4)
+    assert got.obs[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 9, 10]  # 4 = 2 + 4 - 1 - 1, then 8
+    assert got.episode_lengths().tolist() == [2, 2, 3, 2]
+
+
+def test_a_known_file_name_brings_its_environment(tmp_path):
+    got = d4rl.read_hdf5(write(tmp_path / FILE, **steps(20)))
+    assert (got.name, got.source, got.env_id) == (NAME, "hdf5", "Hopper-v4")
+    assert got.max_episode_steps == 1000
+    assert got.notes["licence"] == "CC-BY-4.0" and "MuJoCo 2" in got.notes["dynamics"]
+    other = d4rl.read_hdf5(write(tmp_path / "my_file.hdf5", **steps(20)), env_id="Hopper-v5")
+    assert (other.name, other.env_id, other.max_episode_steps) == ("my_file", "Hopper-v5", 1000)
+    assert other.digest == got.digest
+    third = d4rl.read_hdf5(write(tmp_path / "third.hdf5", **steps(20, seed=1)))
+    assert (third.env_id, third.max_episode_steps) == (None, None)
+    assert third.digest != got.digest
+
+
+def test_next_observations_in_the_file_are_not_used(tmp_path):
+    data = steps(20)
+    plain = d4rl.read_hdf5(write(tmp_path / "a.hdf5", **data))
+    extra = {"next_observations": np.full((20, 3), 7.0), "rewards": data["rewards"][:, None]}
+    assert d4rl.read_hdf5(write(tmp_path / "b.hdf5", **(data | extra))).digest == plain.digest
+
+
+def test_returns_are_sums_over_kept_steps(tmp_path):
+    data = steps(6)
+    data["terminals"] = np.array([0, 0, 1, 0, 0, 0], dtype=np.uint8)
+    data["timeouts"] = np.array([0, 0, 0, 0, 1, 0], dtype=np.uint8)
+    got = d4rl.read_hdf5(write(tmp_path / "x.hdf5", **data))
+    reward = data["rewards"].astype(np.float64)
+    np.testing.assert_allclose(got.episode_returns(), [reward[:3].sum(), reward[3]], rtol=1e-12)
+    assert got.episode_lengths().tolist() == [3, 1]
+
+
+# ---- refusing
+
+
+def bad(key: str, value: Any) -> dict[str, Any]:
+    return steps(20) | {key: value}
+
+
+def put(key: str, row: int, value: float) -> dict[str, Any]:
+    array = steps(20)[key].astype(np.float64)
+    array[row] = value
+    return bad(key, array)
+
+
+MALFORMED = {
+    "no observations": ({k: v for k, v in steps(20).items() if k != "observations"}, "observations"),
+    "no terminals": ({k: v for k, v in steps(20).items() if k != "terminals"}, "terminals"),
+    "short actions": (bad("actions", np.zeros((19, 2))), "actions.*19.*20"),
+    "long timeouts": (bad("timeouts", np.zeros(21, bool)), "timeouts.*21.*20"),
+    "flat observations": (bad("observations", np.zeros(20)), r"observations.*\(20,\)"),
+    "image observations": (bad("observations", np.zeros((20, 3, 3))), "observations.*shape"),
+    "wide rewards": (bad("rewards", np.zeros((20, 2))), "rewards.*shape"),
+    "scalar rewards": (bad("rewards", 1.0), "rewards"),
+    "no rows": ({k: v[:0] for k, v in steps(20).items()}, "observations.*no rows"),
+    "empty rows": (bad("actions", np.zeros((20, 0))), "actions.*must not be empty"),
+    "strings": (bad("actions", np.array([b"ab"] * 20)), "actions.*numbers"),
+    "objects": (bad("actions", np.array(["a"] * 20, dtype=h5py.string_dtype())), "actions.*numbers"),
+    "complex": (bad("rewards", np.zeros(20, complex)), "rewards.*numbers"),
+    "a nan": (put("observations", 7, np.nan), "observations.*row 7.*nan.*finite"),
+    "an inf": (put("rewards", 3, np.inf), "rewards.*row 3.*inf.*finite"),
+    "too large for float32": (put("actions", 4, 1e300), "actions.*row 4.*finite in float32"),
+    "terminal of 2": (put("terminals", 5, 2), "terminals.*row 5.*0 or 1"),
+    "terminal of nan": (put("terminals", 6, np.nan), "terminals.*row 6.*0 or 1"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_malformed_files_are_refused_by_name(tmp_path, case):
+    arrays, message = MALFORMED[case]
+    path = write(tmp_path / "odd.hdf5", **arrays)
+    with pytest.raises(DataError, match=message) as caught:
+        d4rl.read_hdf5(path)
+    assert "odd.hdf5" in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    key=st.sampled_from(["observations", "actions", "rewards", "terminals", "timeouts"]),
+    row=st.integers(0, 19),
+    value=st.sampled_from([np.nan, np.inf, -np.inf, 1e39]),
+)
+def test_any_bad_value_is_found_where_it_is(tmp_path_factory, key, row, value):
+    path = write(tmp_path_factory.mktemp("bad") / "x.hdf5", **put(key, row, value))
+    with pytest.raises(DataError, match=f"'{key}' row {row} "):
+        d4rl.read_hdf5(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 1, exclude_max=True))
+def test_a_file_cut_anywhere_is_refused(tmp_path_factory, share):
+    path = write(tmp_path_factory.mktemp("cut") / "x.hdf5", **steps(200))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(DataError, match=r"x\.hdf5.*(HDF5|no data)"):
+        d4rl.read_hdf5(path)
+
+
+def test_other_refusals(tmp_path):
+    with pytest.raises(DataError, match=r"no such file"):
+        d4rl.read_hdf5(tmp_path / "absent.hdf5")
+    path = write(tmp_path / "x.hdf5", **steps(20, timeouts=False))
+    with pytest.raises(DataError, match=r"'timeouts' is missing.*max_episode_steps"):
+        d4rl.read_hdf5(path)
+    with pytest.raises(DataError, match=r"at least 1"):
+        d4rl.read_hdf5(path, max_episode_steps=-3)
+    with pytest.raises(DataError, match=r"Hopper-v77"):
+        d4rl.read_hdf5(path, env_id="Hopper-v77")
+    with h5py.File(tmp_path / "huge.hdf5", "w") as file:  # declared, never written
+        file.create_dataset("observations", shape=(10**12, 3), chunks=(1024, 3), dtype="f4")
+    with pytest.raises(DataError, match=r"observations.*holds no data"):
+        d4rl.read_hdf5(tmp_path / "huge.hdf5")
+    group = tmp_path / "group.hdf5"
+    with h5py.File(group, "w") as file:
+        file.create_group("observations")
+    with pytest.raises(DataError, match=r"observations.*not an array"):
+        d4rl.read_hdf5(group)
+
+
+# ---- downloading
+
+
+@dataclass
+class Server:
+    """A file server on loopback that can be told to misbehave."""
+
+    url: str = ""
+    body: bytes = b""
+    cut: list[int] = field(default_factory=list)  # bytes to send before hanging up, per request
+    etag: str | None = '"one"'
+    status: int | None = None
+    ranges: list[str | None] = field(default_factory=list)  # the Range of each request
+    paths: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path) -> Iterator[Server]:
+    state = Server(body=write(tmp_path / "served", **steps(3000)).read_bytes())
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            state.ranges.append(asked)
+            state.paths.append(self.path)
+            if state.status:
+                self.send_error(state.status)
+                return
+            start = 0
+            if asked and self.headers.get("If-Range", state.etag) == state.etag:
+                start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+                if start >= len(state.body):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{len(state.body)}")
+                    self.end_headers()
+                    return
+            self.send_response(206 if start else 200)
+            if start:
+                end = len(state.body) - 1
+                self.send_header("Content-Range", f"bytes {start}-{end}/{len(state.body)}")
+            if state.etag:
+                self.send_header("ETag", state.etag)
+            self.send_header("Content-Length", str(len(state.body) - start))
+            self.end_headers()
+            end = start + state.cut.pop(0) if state.cut else len(state.body)
+            self.wfile.write(state.body[start:end])
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}/mirror"
+    monkeypatch.setenv("RDLIB_D4RL_URL", state.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(d4rl, "PAUSE", 0.0)
+    yield state
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+def left(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir() if not path.name.endswith(".lock"))
+
+
+def test_download_keeps_a_checked_file(server, tmp_path):
+    cache = tmp_path / "cache"
+    path = d4rl.download(NAME, cache)
+    assert server.paths == [f"/mirror/gym_mujoco_v2/{FILE}"]
+    assert path.read_bytes() == server.body
+    assert left(cache) == [FILE, FILE + ".sha256"]
+    assert len(d4rl.read_hdf5(path)) > 1000
+    assert d4rl.download(NAME, cache) == path and len(server.ranges) == 1  # not fetched again
+    damaged = bytearray(server.body)
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match=r"sha256.*Delete it"):
+        d4rl.download(NAME, cache)
+
+
+def test_a_broken_connection_is_resumed_with_a_range(server, tmp_path):
+    server.cut = [10_000, 5_000]
+    path = d4rl.download(NAME, tmp_path / "cache")
+    assert server.ranges == [None, "bytes=10000-", "bytes=15000-"]
+    assert path.read_bytes() == server.body
+
+
+def test_a_truncated_download_is_kept_and_continued_by_the_next_call(server, tmp_path):
+    cache = tmp_path / "cache"
+    server.cut = [12_345, 0, 0, 0]
+    with pytest.raises(DataError, match=r"truncated: 12,345 of .*run again"):
+        d4rl.download(NAME, cache)
+    assert not (cache / FILE).exists()
+    assert (cache / (FILE + ".part")).stat().st_size == 12_345
+    before = len(server.ranges)
+    path = d4rl.download(NAME, cache)
+    assert server.ranges[before:] == ["bytes=12345-"]
+    assert path.read_bytes() == server.body
+    assert left(cache) == [FILE, FILE + ".sha256"]
+
+
+def test_a_file_that_changed_on_the_server_is_fetched_whole(server, tmp_path):
+    cache = tmp_path / "cache"
+    server.cut = [12_345, 0, 0, 0]
+    with pytest.raises(DataError):
+        d4rl.download(NAME, cache)
+    server.etag = '"two"'
+    server.body = write(tmp_path / "newer", **steps(2000, seed=1)).read_bytes()
+    before = len(server.ranges)
+    assert d4rl.download(NAME, cache).read_bytes() == server.body
+    assert len(server.ranges) == before + 1
+
+
+def test_leftovers_of_a_killed_download(server, tmp_path):
+    """A complete .part is finished; one longer than the file is thrown away."""
+    for extra in (b"", b"more"):
+        cache = tmp_path / f"cache{len(extra)}"
+        cache.mkdir()
+        (cache / (FILE + ".part")).write_bytes(server.body + extra)
+        assert d4rl.download(NAME, cache).read_bytes() == server.body
+
+
+def test_two_at_once_fetch_once(server, tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: d4rl.download(NAME, tmp_path / "cache"), range(2)))
+    assert paths[0] == paths[1] and len(server.ranges) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"<html>gateway</html>", "starts with b'<html>ga'"),
+        (d4rl.HDF5_SIGNATURE + b"\0" * 500, "cannot be opened"),
+    ],
+)
+def test_a_corrupt_file_is_refused_and_not_kept(server, tmp_path, body, problem):
+    server.body = body
+    with pytest.raises(DataError, match=rf"corrupt.*{problem}.*hopper-medium"):
+        d4rl.download(NAME, tmp_path / "cache")
+    assert left(tmp_path / "cache") == []
+
+
+def test_an_unexpected_hash_is_refused(server, tmp_path):
+    with pytest.raises(DataError, match=r"not the expected 0000"):
+        d4rl.download(NAME, tmp_path / "cache", sha256="0" * 64)
+    assert left(tmp_path / "cache") == []
+
+
+def test_refusals_of_the_server(server, tmp_path):
+    server.status = 404
+    with pytest.raises(DataError, match=r"404.*local \.hdf5.*RDLIB_D4RL_URL.*hopper-medium"):
+        d4rl.download(NAME, tmp_path / "cache")
+    assert len(server.ranges) == 1  # final: not asked again
+    server.status = 503
+    with pytest.raises(DataError, match=r"503"):
+        d4rl.download(NAME, tmp_path / "cache")
+    assert len(server.ranges) == 1 + d4rl.ATTEMPTS
+
+
+def test_no_server_no_disk_no_name(server, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"hopper-mediun-v2.*hopper-medium-v2"):
+        d4rl.download("hopper-mediun-v2", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write.*RDLIB_CACHE"):
+        d4rl.download(NAME, tmp_path / "file")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / (FILE + ".part")).symlink_to("/dev/full")
+    with pytest.raises(DataError, match=r"disk full"):
+        d4rl.download(NAME, full)
+    monkeypatch.setenv("RDLIB_D4RL_URL", "http://127.0.0.1:1")  # nobody listens there
+    with pytest.raises(DataError, match=r"refused.*RDLIB_D4RL_URL.*hopper-medium"):
+        d4rl.download(NAME, tmp_path / "cache")
+    monkeypatch.setenv("RDLIB_D4RL_URL", "no address")
+    with pytest.raises(DataError, match=r"RDLIB_D4RL_URL"):
+        d4rl.download(NAME, tmp_path / "cache")

@@ -1,0 +1,398 @@
+"""Minari datasets: what is written is read, by us and by Minari; the flat cache never lies."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rdlib.data import DataError
+from rdlib.data.readers import minari
+from rdlib.data.readers.minari import Episode, read_minari, write_minari
+
+ID = "rd/hopper/tiny-v0"
+ABOUT = {
+    "description": "a test",
+    "author": "rdlib",
+    "algorithm": "noise",
+    "license": "MIT",
+    "requirements": ["mujoco==3.4.0"],
+}
+
+
+def episodes(lengths: list[int], seed: int = 0, **replace: Any) -> list[Episode]:
+    """Hopper-shaped noise; every other episode terminates, the others are truncated."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number, steps in enumerate(lengths):
+        end = np.arange(steps) == steps - 1
+        arrays: dict[str, Any] = {
+            "observations": rng.normal(size=(steps + 1, 11)).astype(np.float32),
+            "actions": rng.uniform(-1, 1, size=(steps, 3)).astype(np.float32),
+            "rewards": rng.normal(size=steps).astype(np.float32),
+            "terminations": end & (number % 2 == 0),
+            "truncations": end & (number % 2 == 1),
+        }
+        made.append(Episode(**(arrays | replace), seed=number))
+    return made
+
+
+def write(root: Path, made: Any, dataset_id: str = ID) -> Path:
+    return write_minari(dataset_id, root, made, "Hopper-v5", **ABOUT)
+
+
+def test_round_trip(tmp_path):
+    made = episodes([5, 1, 7])
+    folder = write(tmp_path, made)
+    assert folder == tmp_path / ID
+    for cache in (True, False):  # from the flat copy, and from Minari's own file
+        got = read_minari(ID, tmp_path, cache=cache)
+        np.testing.assert_array_equal(got.obs, np.concatenate([e.observations[:-1] for e in made]))
+        np.testing.assert_array_equal(got.next_obs, np.concatenate([e.observations[1:] for e in made]))
+        np.testing.assert_array_equal(got.act, np.concatenate([e.actions for e in made]))
+        np.testing.assert_array_equal(got.rew, np.concatenate([e.rewards for e in made]))
+        assert np.flatnonzero(got.terminal).tolist() == [4, 12]  # truncation is not terminal
+        assert np.flatnonzero(got.last).tolist() == [4, 5, 12]
+        assert (got.env_id, got.max_episode_steps, got.source) == ("Hopper-v5", 1000, "minari")
+        assert got.notes["author"] == "rdlib" and got.notes["mujoco"] == "mujoco==3.4.0"
+        assert got.notes["license"] == "MIT" and got.notes["algorithm_name"] == "noise"
+        np.testing.assert_allclose(
+            got.episode_returns(), [e.rewards.astype(np.float64).sum() for e in made], rtol=1e-12
+        )
+
+
+def test_minari_itself_reads_what_is_written(tmp_path, monkeypatch):
+    import minari as farama
+
+    made = episodes([4, 6])
+    write(tmp_path, made)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    assert list(farama.list_local_datasets()) == [ID]
+    assert farama.namespace.list_local_namespaces() == ["rd", "rd/hopper"]
+    dataset = farama.load_dataset(ID)
+    assert (dataset.total_episodes, dataset.total_steps) == (2, 10)
+    for episode, original in zip(dataset.iterate_episodes(), made, strict=True):
+        np.testing.assert_array_equal(episode.observations, original.observations)
+        np.testing.assert_array_equal(episode.truncations, original.truncations)
+    assert dataset.recover_environment().spec.id == "Hopper-v5"
+    assert [m["seed"] for m in dataset.storage.get_episode_metadata([0, 1])] == [0, 1]
+    assert read_minari(ID).name == ID  # Minari's own root is the default
+
+
+def test_the_flat_copy_is_used_only_while_it_is_true(tmp_path, monkeypatch):
+    folder = write(tmp_path, episodes([5, 6]))
+    first = read_minari(ID, tmp_path)
+    flat = folder / minari.FLAT_FILE
+
+    with monkeypatch.context() as patch:
+        patch.setattr(minari, "_read_episodes", None)  # must not be needed
+        with monkeypatch.context() as same_time:
+            same_time.setattr(minari.files, "digest", None)  # nor the hash of the file
+            assert read_minari(ID, tmp_path).digest == first.digest
+        shutil.copytree(tmp_path / ID, tmp_path / "copy" / ID, copy_function=shutil.copy)
+        os.utime(tmp_path / "copy" / ID / "data" / minari.MAIN_FILE, ns=(1, 1))  # another time
+        assert read_minari(ID, tmp_path / "copy").digest == first.digest
+
+    damaged = bytearray(flat.read_bytes())
+    damaged[-10] ^= 1
+    for content in (bytes(damaged), damaged[:-3], b"", b"\xff" * 100):
+        flat.write_bytes(content)
+        assert read_minari(ID, tmp_path).digest == first.digest
+        assert flat.stat().st_size > 100  # and mended
+
+    keep = flat.read_bytes()
+    write(tmp_path, episodes([5, 6], seed=1))  # the same size, other content
+    flat.write_bytes(keep)
+    second = read_minari(ID, tmp_path)
+    assert second.digest != first.digest
+    assert second.digest == read_minari(ID, tmp_path, cache=False).digest
+
+
+def test_a_folder_that_cannot_be_written_still_reads(tmp_path, monkeypatch):
+    folder = write(tmp_path, episodes([5]))
+    (folder / minari.FLAT_FILE).unlink()
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    assert len(read_minari(ID, tmp_path)) == 5
+    assert [path.name for path in folder.iterdir()] == ["data"]
+
+
+def test_writing_is_all_or_nothing(tmp_path):
+    def breaks():
+        yield from episodes([3])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, breaks())
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path, episodes([3]))
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, breaks())
+    assert len(read_minari(ID, tmp_path)) == 3  # the old one is untouched
+    write(tmp_path, episodes([3, 4]))
+    assert len(read_minari(ID, tmp_path)) == 7  # and replaced whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rd"]
+
+
+def test_a_full_disk_and_a_bad_folder_are_said(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write to .*file while writing rd/hopper/tiny-v0"):
+        write(tmp_path / "file", episodes([3]))
+
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(DataError, match=r"disk full while writing rd/hopper/tiny-v0"):
+        write(tmp_path / "full", episodes([3]))
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path):
+    for name, age in (("old", 2 * 24 * 3600), ("running", 0)):
+        (tmp_path / ".staging" / name / "data").mkdir(parents=True)
+        then = time.time() - age
+        os.utime(tmp_path / ".staging" / name, (then, then))
+    write(tmp_path, episodes([3]))
+    assert [path.name for path in (tmp_path / ".staging").iterdir()] == ["running"]
+
+
+@pytest.mark.parametrize(
+    ("replace", "message"),
+    [
+        ({"observations": np.zeros((4, 11))}, r"episode 0: 'observations' has 4 rows for 4 steps"),
+        ({"observations": np.zeros((5, 7))}, r"'observations' have shape \(7,\); Hopper-v5 has"),
+        ({"actions": np.zeros((3, 3))}, r"'actions' has 3 rows and 'rewards' has 4"),
+        ({"rewards": np.full(4, 1e300)}, r"'rewards' row 0 holds 1e\+300.*finite in float32"),
+        ({"actions": np.full((4, 3), np.nan)}, r"episode 0: 'actions' row 0 holds nan"),
+        ({"observations": {"goal": np.zeros((5, 2))}}, r"'observations' is a dict.*goal"),
+        ({"rewards": np.array(["a"] * 4)}, r"'rewards' holds <U1.*numbers"),
+        ({"terminations": np.full(4, 3)}, r"'terminations' row 0 holds 3"),
+        ({"observations": np.zeros((1, 11)), "rewards": np.zeros(0)}, r"'rewards' has no rows"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_refused(tmp_path, replace, message):
+    with pytest.raises(DataError, match=message):
+        write(tmp_path, episodes([4], **replace))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_episodes_and_mixed_widths(tmp_path):
+    with pytest.raises(DataError, match="no episodes"):
+        write(tmp_path, [])
+    wide = episodes([4], observations=np.zeros((5, 12), np.float32))
+    with pytest.raises(DataError, match=r"'observations' differ in width.*\[11, 12\]"):
+        write(tmp_path, episodes([4]) + wide)
+
+
+def test_a_terminal_inside_an_episode_is_refused(tmp_path):
+    write(tmp_path, episodes([4], terminations=np.array([False, True, False, True])))
+    with pytest.raises(DataError, match=r"rd/hopper/tiny-v0: 'terminal' row 1 .*inside"):
+        read_minari(ID, tmp_path)
+
+
+def test_dictionary_observations_are_refused(tmp_path, monkeypatch):
+    import gymnasium
+    import minari as farama
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    goal = {"observation": np.zeros((4, 2), np.float32), "goal": np.zeros((4, 2), np.float32)}
+    end = [False, False, True]
+    buffer = farama.data_collector.EpisodeBuffer(
+        observations=goal,
+        actions=np.zeros((3, 2), np.float32),
+        rewards=[0.0] * 3,
+        terminations=end,
+        truncations=[False] * 3,
+    )
+    with pytest.warns(UserWarning):
+        farama.create_dataset_from_buffers(
+            "goal/reach-v0",
+            [buffer],
+            observation_space=gymnasium.spaces.Dict(observation=box, goal=box),
+            action_space=box,
+        )
+    with pytest.raises(DataError, match=r"goal/reach-v0, episode 0: 'observations' is a group.*goal-cond"):
+        read_minari("goal/reach-v0")
+
+
+@pytest.mark.parametrize("data_format", ["arrow", "parquet"])
+def test_minari_s_other_formats_are_read_too(tmp_path, monkeypatch, data_format):
+    pytest.importorskip("pyarrow", reason="NOT TESTED: these need pyarrow, which rdlib does not")
+    import gymnasium
+    import minari as farama
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    rng = np.random.default_rng(0)
+    obs = rng.uniform(-1, 1, (4, 2)).astype("f4")
+    act = rng.uniform(-1, 1, (3, 2)).astype("f4")
+    buffer = farama.data_collector.EpisodeBuffer(
+        observations=obs,
+        actions=act,
+        rewards=[1.0, 2.0, 3.0],
+        terminations=[False, False, True],
+        truncations=[False] * 3,
+    )
+    with pytest.warns(UserWarning):
+        farama.create_dataset_from_buffers(
+            "other/reach-v0", [buffer], observation_space=box, action_space=box, data_format=data_format
+        )
+    got = read_minari("other/reach-v0")
+    np.testing.assert_array_equal(got.obs, obs[:-1])
+    np.testing.assert_array_equal(got.next_obs, obs[1:])
+    np.testing.assert_array_equal(got.act, act)
+    assert got.rew.tolist() == [1, 2, 3] and got.terminal.tolist() == [False, False, True]
+    assert not (tmp_path / "other/reach-v0" / minari.FLAT_FILE).exists()
+    monkeypatch.setitem(sys.modules, "minari.dataset._storages.arrow_storage", None)
+    with pytest.raises(DataError, match=r"reach-v0 needs pyarrow: pip install 'minari\[arrow\]'"):
+        read_minari("other/reach-v0")
+
+
+def test_damaged_and_absent_datasets(tmp_path):
+    folder = write(tmp_path, episodes([5, 6]))
+    main = folder / "data" / minari.MAIN_FILE
+    main.write_bytes(main.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r"rd/hopper/tiny-v0.*not readable.*fetch it again"):
+        read_minari(ID, tmp_path)
+    (folder / "data" / "metadata.json").write_text("{")
+    with pytest.raises(DataError, match=r"metadata\.json: not readable"):
+        read_minari(ID, tmp_path)
+    with pytest.raises(DataError, match=r"rd/hopper/none-v0 is not in "):
+        read_minari("rd/hopper/none-v0", tmp_path, download=False)
+
+
+def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
+    import minari as farama
+
+    def offline(*args: Any, **options: Any) -> None:
+        assert os.environ["MINARI_DATASETS_PATH"] != str(tmp_path)  # never into place directly
+        raise ConnectionError("Network is unreachable\nand so on")
+
+    monkeypatch.setattr(farama, "download_dataset", offline)
+    monkeypatch.delenv("MINARI_DATASETS_PATH", raising=False)
+    with pytest.raises(DataError, match=r"Network is unreachable\).*hopper-medium, door-human"):
+        read_minari("mujoco/hopper/medium-v0", tmp_path)
+    assert "MINARI_DATASETS_PATH" not in os.environ
+
+
+def test_a_download_leaves_another_s_unfinished_one_alone(tmp_path, monkeypatch):
+    import minari as farama
+
+    other = tmp_path / ".staging" / "other" / "mirror" / "b-v0" / "data" / "metadata.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("{}")
+
+    def bring(name: str, **options: Any) -> None:
+        write(Path(os.environ["MINARI_DATASETS_PATH"]), episodes([5]), name)
+
+    monkeypatch.setattr(farama, "download_dataset", bring)
+    assert len(read_minari("mirror/a-v0", tmp_path)) == 5
+    assert other.exists() and not (tmp_path / "mirror" / "b-v0").exists()
+
+
+# ---- Minari's own download, from a server on loopback that speaks the Hugging Face hub's protocol
+
+FETCH = """
+import sys
+from rdlib.data import load
+data = load("mirror/hopper/tiny-v0", root=sys.argv[1])
+print(data.digest, data.source)
+"""
+
+
+def test_minari_s_own_download_over_loopback(tmp_path):
+    """In a process of its own: the hub's client reads its endpoint when it is imported."""
+    server_root, root = tmp_path / "server", tmp_path / "local"
+    write(server_root, episodes([5, 6]), "mirror/hopper/tiny-v0")
+    expected = read_minari("mirror/hopper/tiny-v0", server_root).digest
+    repository = server_root / "mirror"
+    (repository / "namespace_metadata.json").write_text(
+        json.dumps({"namespaces": ["mirror/hopper"], "datasets": ["mirror/hopper/tiny-v0"]})
+    )
+    files = {
+        path.relative_to(repository).as_posix(): path.read_bytes()
+        for path in repository.rglob("*")
+        if path.is_file() and path.name != minari.FLAT_FILE
+    }
+    commit, asked = "c" * 40, []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            asked.append(path)
+            about = {"id": "org/mirror", "sha": commit, "private": False, "tags": []}
+            about |= {"siblings": [{"rfilename": name} for name in files]}
+            if path == "/api/datasets":
+                self.answer(json.dumps([about]).encode())
+            elif path.startswith("/api/datasets/org/mirror/tree/"):
+                tree = [
+                    {"type": "file", "path": n, "size": len(b), "oid": "0" * 40} for n, b in files.items()
+                ]
+                self.answer(json.dumps(tree).encode())
+            elif path.startswith("/api/datasets/org/mirror"):
+                self.answer(json.dumps(about).encode())
+            elif found := re.fullmatch(r"/datasets/org/mirror/resolve/\w+/(.+)", path):
+                self.answer(files.get(found[1]))
+            else:
+                self.answer(None)
+
+        def answer(self, body: bytes | None) -> None:
+            self.send_response(200 if body is not None else 404)
+            body = body or b""
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{http.server_port}",
+        "HF_HOME": str(tmp_path / "hub"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "MINARI_REMOTE": "hf://org",
+        "no_proxy": "127.0.0.1",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, str(root)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-2:] == [expected, "minari"]
+    assert any(path.endswith("/hopper/tiny-v0/data/main_data.hdf5") for path in asked)
+    assert [path.name for path in root.iterdir()] == ["mirror"]  # no staging is left
+    assert (root / "mirror/hopper/namespace_metadata.json").exists()

@@ -1,0 +1,206 @@
+"""Updates as compiled programs: equal to eager ones to rounding, from one kernel to a whole run."""
+
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+import torch
+from helpers.synthetic import agents, asked, snapshot, write_hdf5
+from torch._inductor import config as inductor
+
+from rdlib.engine import compiled
+from rdlib.engine.compiled import Programs, Recording
+from rdlib.engine.config import ConfigError
+from rdlib.engine.optim import Adam, AdamW
+from rdlib.training import trainer
+from rdlib.training.bench import speed
+from rdlib.training.checkpoint import CheckpointError
+from rdlib.training.plan import make_plan
+from rdlib.training.request import command
+
+compiles = pytest.mark.compiler("updates as compiled programs")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_hdf5(tmp_path_factory.mktemp("data") / "hopper-made-up.hdf5")
+
+
+def assert_close(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for key in theirs:
+        torch.testing.assert_close(ours[key], theirs[key], rtol=1e-8, atol=1e-11, msg=f"{key}: {{}}".format)
+
+
+# Between them: a second gradient (edac), a rate that changes (iql), attention and AdamW (dt), a log-sum-exp
+# (cql), layer norm, phases of two kinds and sums over some of the critics.
+@compiles
+@pytest.mark.parametrize(
+    "name, config, plugin, each",
+    [
+        ("bc", {}, {}, {}), ("iql", {"dropout": 0.1}, {}, {}), ("edac", {}, {}, {}), ("dt", {}, {}, {}),
+        ("cql", {}, {}, {}),
+        ("td3n_ln_rd", {"policy_delay": 1}, {"ood_every": 2}, {"n_critics": (2, 4, 3)}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_programs_equal_eager_updates(name, config, plugin, each):
+    eager, programs = (agents(name, config=config, plugin=plugin, each=each) for _ in range(2))
+    for made in (eager, programs):
+        made.algorithm.total_steps = 60
+    programs.engine.capture = Programs()
+    for step, count in ((0, 1), (1, 12), (13, 7)):
+        ours, theirs = programs.engine.run(step, count), eager.engine.run(step, count)
+        assert_close(ours, theirs)
+    assert_close(snapshot(programs.algorithm), snapshot(eager.algorithm))
+
+
+@pytest.mark.parametrize("optimiser", [Adam, AdamW])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("tensor_rate", [False, True])
+def test_adam_is_that_of_torch(optimiser, decay, tensor_rate):
+    torch.manual_seed(0)
+    start, gradients = torch.randn(3, 5, dtype=torch.float64), torch.randn(30, 3, 5, dtype=torch.float64)
+    found = []
+    for arithmetic in (False, True):
+        p = torch.nn.Parameter(start.clone())
+        lr = torch.tensor(3e-2) if tensor_rate else 3e-2
+        one = optimiser([p], lr=lr, weight_decay=decay, fused=True, betas=(0.8, 0.99))
+        for g in gradients[:2]:
+            p.grad = g.clone()
+            one.step()
+        with Recording() as recording:
+            for g in gradients[2:]:
+                p.grad = g.clone()
+                one.step()
+        if arithmetic:
+            recording.undo()
+            module, inputs = compiled._program(recording.calls)
+            with torch.no_grad():
+                module(*inputs)
+        found.append(p.detach().clone())
+    torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-12)
+    assert (found[0] - start).abs().min() > 1e-3
+
+
+def test_recording_leaves_all_memory_as_it_was():
+    made = agents("td3n_rd")
+    made.engine.run(0, 4)
+    before = snapshot(made.algorithm)
+    with Recording() as recording:
+        made.engine.run(4, 3)
+    assert any(not torch.equal(v, before[k]) for k, v in snapshot(made.algorithm).items())
+    recording.undo()
+    for key, value in snapshot(made.algorithm).items():
+        assert torch.equal(value, before[key]), key
+
+
+@compiles
+def test_loaded_weights_are_compiled_anew():
+    eager, programs = (agents("bc") for _ in range(2))
+    programs.engine.capture = Programs()
+    start = snapshot(agents("bc").algorithm)
+    for made in (eager, programs):
+        made.engine.run(0, 5)
+        made.algorithm.load_tensors({k: v.clone() for k, v in start.items()})
+        made.engine.run(0, 5)
+    assert_close(snapshot(programs.algorithm), snapshot(eager.algorithm))
+
+
+# ---- what cannot be compiled is an error, not a slow run
+
+
+def test_no_compiler(data, tmp_path):
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        with pytest.raises(ConfigError, match=r"compile = True needs a C\+\+ compiler.*install g\+\+"):
+            make_plan(asked(data, tmp_path / "none", compile=True))
+    assert not (tmp_path / "none").exists()
+
+
+def test_no_headers(monkeypatch, tmp_path):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(ConfigError, match="compile = True needs Python's headers.*python3-dev|needs a C"):
+        compiled.check(torch.device("cpu"))
+
+
+def test_not_on_a_gpu():
+    with pytest.raises(ConfigError, match="compile = True is for a CPU; on cuda updates are captured"):
+        compiled.check(torch.device("cuda"))
+
+
+def test_an_update_that_asks_the_host(monkeypatch):
+    made = agents("bc")
+    made.engine.capture = Programs()
+    real = type(made.algorithm).update
+
+    def asking(self, batch, noise, phase):
+        metrics = real(self, batch, noise, phase)
+        return {"loss": metrics["actor_loss"] * metrics["actor_loss"][0].item()}
+
+    monkeypatch.setattr(type(made.algorithm), "update", asking)
+    before = snapshot(made.algorithm)
+    with pytest.raises(ConfigError, match="compile = True: this update cannot be.*_local_scalar_dense"):
+        made.engine.run(0, 3)
+    for key, value in snapshot(made.algorithm).items():
+        assert torch.equal(value, before.get(key, torch.zeros_like(value))), key
+
+
+# ---- a run
+
+
+@compiles
+def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, monkeypatch):
+    plain = trainer.train(asked(data, tmp_path / "plain", algo="td3bc"))
+    whole = trainer.train(asked(data, tmp_path / "whole", algo="td3bc", compile=True))
+    assert whole.records[0].device == f"{plain.records[0].device}, compiled"
+    assert whole.records[0].config_hash == plain.records[0].config_hash  # how, not what
+    for ours, theirs in zip(whole.algorithm.parameters(), plain.algorithm.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+    class Killed(Exception):
+        pass
+
+    real = trainer.Trainer._updates
+
+    def die(self, count):
+        if self.step >= 20:
+            self._save()
+            raise Killed
+        real(self, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.Trainer, "_updates", die)
+        with pytest.raises(Killed):
+            trainer.train(asked(data, tmp_path / "died", algo="td3bc", compile=True))
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        with pytest.raises(CheckpointError, match=r"died was begun with compile: .*needs a C\+\+ compiler"):
+            trainer.train(asked(data, tmp_path / "died", algo="td3bc"))
+    resumed = trainer.train(asked(data, tmp_path / "died", algo="td3bc"))  # goes on as it began
+    assert [r.evaluations for r in resumed.records] == [r.evaluations for r in whole.records]
+    assert resumed.records[0].device == whole.records[0].device
+    for ours, theirs in zip(resumed.algorithm.parameters(), whole.algorithm.parameters()):
+        assert torch.equal(ours, theirs)
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
+        assert trainer.train(asked(data, tmp_path / "whole", algo="td3bc")).records == whole.records
+    with pytest.raises(CheckpointError, match="was begun without compile.*leave compile out"):
+        trainer.train(asked(data, tmp_path / "plain", algo="td3bc", compile=True))
+
+
+@compiles
+def test_the_command_line(data, tmp_path):
+    words = command(asked(data, "run", algo="bc", compile=True)).split()
+    call = [sys.executable, *words[1:]]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "run").glob("record-*.json")
+    assert ', compiled"' in record.read_text()
+
+
+@compiles
+def test_the_bench_has_both_ways_side_by_side(capsys):
+    found = speed.report(["bc"], (1,), torch.device("cpu"), 0.0, {"actor_width": 8}, compile=True)
+    (row,) = found["rows"]
+    assert found["compiled"] and row["ms/update"] > 0 and row["eager ms/update"] > 0
+    shown = capsys.readouterr().out
+    assert f"kernel by kernel {row['eager ms/update']:.2f} ms" in shown and "unifloral" in shown

@@ -1,0 +1,356 @@
+"""`python -m rdlib` is the same function as in Python; its help is whole and its errors are one line."""
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import write_hdf5
+from safetensors.torch import load_file
+
+import rdlib
+from rdlib.__main__ import main, parser
+from rdlib.data import catalog
+from rdlib.data.bundled import rollout
+from rdlib.training.record import load_records
+from rdlib.training.request import TrainConfig
+
+TINY = {
+    "batch_size": 16, "n_critics": 2, "width": 8, "depth": 1, "actor_width": 8, "actor_depth": 1,
+}  # fmt: skip
+CONFIG = ",".join(f"{k}={v}" for k, v in TINY.items())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A D4RL file of Hopper's dimensions."""
+    return write_hdf5(tmp_path_factory.mktemp("data") / "tiny.hdf5")
+
+
+def arguments(data, out, *more):
+    return [
+        "train", "--algo", "td3n_rd", "--dataset", str(data), "--env", "Hopper-v5", "--steps", "20",
+        "--config", CONFIG, "--episodes", "1", "--seeds", "3,1", "--device", "cpu", "--dtype",
+        "float64", "--eval_every", "10", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """The folder of a run of two agents, made by the command line in a process of its own."""
+    folder = tmp_path_factory.mktemp("run")
+    result = shell(*arguments(data, "out"), cwd=folder)
+    assert result.returncode == 0, result.stderr
+    found = re.findall(r"td3n_rd on tiny, seed (\d): score (\S+) .*finished after 20", result.stdout)
+    assert [seed for seed, _ in found] == ["3", "1"] and "records and checkpoint in out" in result.stdout
+    return folder / "out"
+
+
+def shell(*arguments, cwd=None):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "rdlib", *arguments], cwd=cwd, env=environment, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+
+
+# ---- help
+
+
+def parsers(top, name="rdlib"):
+    """Every subcommand's parser by its full name."""
+    yield name, top
+    for action in top._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, child in action.choices.items():
+                yield from parsers(child, f"{name} {word}")
+
+
+ALL = dict(parsers(parser()))
+
+
+def test_every_subcommand_is_there():
+    leaves = {"train", "evaluate", "records", "bench"}
+    leaves |= {"data", "data list", "data make", "data inspect"}
+    assert ALL.keys() == {"rdlib"} | {f"rdlib {leaf}" for leaf in leaves}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_help_is_complete(name, capsys):
+    for action in ALL[name]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            described = {choice.dest: choice.help for choice in action._choices_actions}
+            assert described.keys() == action.choices.keys() and all(described.values())
+        else:
+            assert action.help and action.help != argparse.SUPPRESS, action.dest
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split()[1:], "--help"])
+    shown = capsys.readouterr().out
+    assert stop.value.code == 0
+    for action in ALL[name]._actions:
+        for option in action.option_strings or [action.dest]:
+            assert isinstance(action, argparse._SubParsersAction) or option in shown
+
+
+def test_train_has_every_field_with_its_default():
+    actions = {a.dest: a for a in ALL["rdlib train"]._actions}
+    for field in dataclasses.fields(TrainConfig):
+        action = actions[field.name.replace("variants", "variant")]
+        if field.default is not dataclasses.MISSING and field.name != "variants":
+            assert action.default == field.default, field.name
+    unknown = actions.keys() - {f.name for f in dataclasses.fields(TrainConfig)}
+    assert unknown == {"help", "variant"}
+
+
+# ---- train, records, evaluate
+
+
+def test_the_command_line_trains_what_python_trains(data, run, tmp_path, same_product):
+    asked = TrainConfig(
+        algo="td3n_rd", dataset=str(data), env="Hopper-v5", steps=20, config=TINY, episodes=1,
+        seeds=(3, 1), device="cpu", dtype="float64", eval_every=10, out=str(tmp_path),
+    )  # fmt: skip
+    ours = rdlib.train(asked, progress=False)
+    theirs = load_file(run / "checkpoint.safetensors")
+    tensors = ours.algorithm.tensors()
+    assert tensors.keys() <= theirs.keys() and len(tensors) > 20
+    for name, value in tensors.items():
+        torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-12, msg=lambda m, n=name: n + m)
+    records = {r.seed: r for r in load_records(run)}
+    assert records.keys() == {3, 1}
+    for mine in ours.records:
+        other = records[mine.seed]
+        assert (mine.config, mine.plugin, mine.config_hash) == (
+            other.config, other.plugin, other.config_hash
+        )  # fmt: skip
+        assert [e["step"] for e in other.evaluations] == [0, 10, 20]
+        for a, b in zip(mine.evaluations, other.evaluations, strict=True):
+            np.testing.assert_allclose(a["returns"], b["returns"], rtol=1e-9)
+            assert a["lengths"] == b["lengths"]
+
+
+def test_the_same_command_again_only_reads(data, run, capsys, same_product):
+    before = {p.name: p.stat().st_mtime_ns for p in run.iterdir() if p.name != ".lock"}
+    assert main(arguments(data, run)) == 0
+    assert capsys.readouterr().out.count("finished after 20 updates") == 2
+    assert before == {p.name: p.stat().st_mtime_ns for p in run.iterdir() if p.name != ".lock"}
+
+
+def test_evaluate_repeats_the_last_evaluation(run, capsys):
+    """With a training seed: evaluation episodes are a function of the seed alone."""
+    records = {r.seed: r for r in load_records(run)}
+    assert main(["evaluate", str(run), "--episodes", "1", "--seed", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and [line.split(":")[0] for line in lines] == [
+        "tiny, seed 3", "tiny, seed 1"
+    ]  # fmt: skip
+    value, score = re.search(r"return (\S+) ± 0.0, score (\S+) ± 0.0 over 1 ep", lines[0]).groups()
+    [last] = records[3].evaluations[-1]["returns"]
+    assert float(value) == pytest.approx(last, abs=0.06)
+    assert float(score) == pytest.approx(records[3].scores()[-1], abs=0.06)
+
+
+def test_evaluate_on_another_version_of_the_environment(run, capsys):
+    assert main(["evaluate", str(run), "--episodes", "2", "--env", "Hopper-v4"]) == 0
+    steps = re.findall(r"over 2 episodes of (\d+) steps", capsys.readouterr().out)
+    assert len(steps) == 2 and all(2 <= int(n) <= 1000 for n in steps)
+
+
+# ---- data
+
+
+def test_data_list(capsys):
+    assert main(["data", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()[3:]  # what the scores are, a blank line, the head
+    assert [line.split()[0] for line in lines] == [n.name for n in catalog.names()]
+    [medium] = [line.split() for line in lines if line.startswith("hopper-medium ")]
+    scores = (rollout.measured()["hopper-medium"]["score"], catalog.ENTRIES["hopper-medium"].d4rl_score)
+    assert medium[1:] == ["bundled", "Hopper-v5", *(f"{score:.1f}" for score in scores), "MIT"]
+
+
+def test_data_inspect(data, capsys):
+    assert main(["data", "inspect", "door-human"]) == 0
+    out = capsys.readouterr().out
+    for text in ("6,729 transitions", "episodes 25, of 223 to 300 steps", "returns 802.8", "CC-BY-4.0",
+                 "mean score 29.3", "AdroitHandDoor-v1", catalog.load("door-human").digest,
+                 "warning: episodes of up to 300 steps, where AdroitHandDoor-v1"):  # fmt: skip
+        assert text in out
+    assert out.splitlines()[-1] == "usable"
+    assert main(["data", "inspect", str(data)]) == 0
+    assert "episodes 12, of 24 to 25 steps" in capsys.readouterr().out
+
+
+def test_data_inspect_as_json(data, capsys):
+    assert main(["data", "inspect", "door-human", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["usable"] and shown["digest"] == catalog.load("door-human").digest
+    assert shown["episodes"] == shown["timeouts"] == 25 and shown["shapes"]["obs"] == [6729, 39]
+    assert shown["score"] == pytest.approx(29.26, abs=0.01)
+    act = catalog.load("door-human").act[:, 27]
+    assert shown["columns"]["act 27"] == pytest.approx(
+        {"min": act.min(), "mean": act.mean(), "max": act.max(), "std": act.std()}, rel=1e-4
+    )
+
+
+def test_data_inspect_says_what_cannot_be_used(tmp_path, capsys):
+    """A file that is refused, and one that is read but does not fit its environment."""
+    obs = np.zeros((300, 11), dtype=np.float32)
+    obs[7, 3] = np.nan
+    broken = write_hdf5(tmp_path / "broken.hdf5", observations=obs)
+    assert main(["data", "inspect", str(broken)]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.count("\n") == 1
+    assert re.search(r"error: not usable: .*broken.hdf5: 'observations' row 7 holds nan", shown.err)
+    assert main(["data", "inspect", str(broken), "--json"]) == 2
+    refused = json.loads(capsys.readouterr().out)
+    assert refused["usable"] is False and "'observations' row 7" in refused["problems"][0]
+
+    odd = write_hdf5(tmp_path / "hopper_medium-v2.hdf5", obs_dim=17, act_dim=6)
+    assert main(["data", "inspect", str(odd)]) == 2
+    shown = capsys.readouterr()
+    why = "observations of 17 and actions of 6; Hopper-v4 has 11 and 3"
+    last = shown.out.splitlines()[-1]
+    assert last.startswith("not usable: ") and why in last
+    assert shown.err.startswith("rdlib: error: ") and why in shown.err
+    assert main(["data", "inspect", str(odd), "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["usable"] is False
+
+
+def test_data_make(capsys):
+    assert main(["data", "make", "hopper-random", "--size", "50"]) == 0
+    [file] = (catalog.minari.Path(os.environ["RDLIB_CACHE"])).rglob("main_data.hdf5")
+    assert "random-50-v1" in str(file)
+    [line] = capsys.readouterr().out.splitlines()
+    data = catalog.load("hopper-random", size=50)
+    score = catalog.normalised_score("hopper", data.episode_returns()).mean()
+    assert line.startswith("hopper-random: 50 transitions") and f"mean score {score:.1f}; in " in line
+    assert line.endswith(str(file.parent.parent))
+
+
+# ---- bench
+
+
+def test_bench(capsys, tmp_path):
+    words = ["bench", "--algos", "td3n,td3n_rd", "--agents", "1,2", "--seconds", "0.01"]
+    words += ["--config", CONFIG, "--device", "cpu", "--out", str(tmp_path)]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    for size in (256, 512, 1024):
+        assert re.search(rf"mm {size} \d+", out)
+    assert re.search(r"bmm 10x256 \d+", out) and re.search(r"relative error \d\.\de-0\d", out)
+    assert re.search(r"1e6 Hopper transitions: \d+ MiB", out)
+    lines = out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("algorithm"))
+    rows = [line.split() for line in lines[start + 1 : start + 5]]
+    assert [row[:2] for row in rows] == [[a, n] for a in ("td3n", "td3n_rd") for n in "12"]
+    for row in rows:
+        agents, ms, predicted, rate = int(row[1]), *map(float, row[2:5])
+        assert ms > 0 and predicted > 0 and rate == pytest.approx(1e3 * agents / ms, rel=0.02)
+        assert row[7].endswith("%") and row[9].endswith("%") and len(row) == 10
+    assert "table 1 at the paper's scale" in out and "not measured: cql" in out
+    assert {row["algo"] for row in json.loads((tmp_path / "bench.json").read_text())["rows"]} == {
+        "td3n", "td3n_rd"
+    }  # fmt: skip
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --algo td3n_rdd", r"algo: no algorithm 'td3n_rdd'; near: td3n_rd"),
+        ("train --algo", r"--algo"),
+        ("train --dataset hoper-medium", r"unknown dataset 'hoper-medium'; near names: hopper-medium"),
+        ("train --dataset nope.hdf5", r"nope.hdf5"),
+        ("train --dataset door-human --size 5", r"size=5"),
+        ("train --config width", r"'width': expected name=value"),
+        ("train --config =8", r"no field ''"),
+        ("train --config width=8;depth=1", r"'width' = '8;depth=1' is a str"),
+        ("train --config widht=8", r"no field 'widht'; near: width"),
+        ("train --config width=a", r"'width' = 'a' is a str, expected an int"),
+        ("train --config beta=true", r"'beta' = True is a bool, expected a float"),
+        ("train --config beta=NaN", r"'beta' = nan"),
+        ("train --config width=8,width=16", r"width is given twice"),
+        ("train --plugin wait=1", r"plug-in: no field 'wait'; near: weight"),
+        ("train --algo td3n --plugin weight=1", r"\['weight'\] configure a plug-in"),
+        ("train --variant betta=3", r"no field 'betta'; near: beta"),
+        ("train --variant width=8 --variant width=9 --dataset DATA --env Hopper-v5 --out OUT",
+         r"width: agents trained together must agree"),
+        ("train --steps many", r"argument --steps: invalid int value: 'many'"),
+        ("train --steps 1e3", r"--steps"),
+        ("train --steps -1", r"steps = -1"),
+        ("train --seeds 0,a", r"--seeds: '0,a': expected integers"),
+        ("train --seeds 0,0", r"seeds = \(0, 0\)"),
+        ("train --seeds -1", r"seeds"),
+        ("train --episodes 0", r"episodes = 0"),
+        ("train --scale tiny", r"scale = 'tiny', expected one of auto, quick, paper"),
+        ("train --dtype half", r"dtype = 'half'"),
+        ("train --device gpu", r"device = 'gpu'"),
+        ("train --device cuda:99", r"device = 'cuda:99', but this machine has \d GPUs"),
+        ("train --unknown 1", r"unrecognized arguments: --unknown"),
+        ("train --dataset DATA", r"set env to a gymnasium id"),
+        ("train --dataset DATA --env Hoper-v5", r"environment 'Hoper-v5' is not known"),
+        ("train --dataset DATA --env Walker2d-v5", r"observations of 11 and actions of 3; Walker2d-v5"),
+        ("train --dataset DATA --env CartPole-v1", r"CartPole-v1: the action space is Discrete"),
+        ("evaluate nowhere", r"nowhere/checkpoint.safetensors"),
+        ("evaluate RUN --episodes 0", r"episodes = 0, expected at least 1"),
+        ("evaluate RUN --episodes -3", r"episodes = -3"),
+        ("evaluate RUN --env Walker2d-v5", r"Walker2d-v5.*17 and actions of 6.*takes 11 and 3"),
+        ("evaluate RUN --env Nope-v1", r"environment 'Nope-v1' is not known"),
+        ("evaluate", r"required: run"),
+        ("data inspect hoper-medium", r"near names: hopper-medium"),
+        ("data inspect hopper-medium --size 0", r"size is 0"),
+        ("data inspect hopper-medium --size x", r"--size"),
+        ("data make pen-human", r"unknown dataset 'pen-human'.*pen-demos"),
+        ("data", r"required: what"),
+        ("data lost", r"'lost' \(choose from"),
+        ("bench --algos td3n,nope --seconds 0", r"algo: no algorithm 'nope'"),
+        ("bench --agents 0 --seconds 0", r"agents = \(0,\), expected at least 1"),
+        ("bench --agents x", r"--agents"),
+        ("bench --config widht=8", r"no field 'widht'"),
+        ("bench --device gpu", r"device = 'gpu'"),
+        ("", r"required: command"),
+        ("trian", r"'trian' \(choose from"),
+    ],
+)  # fmt: skip
+def test_errors_are_one_line(words, message, data, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rdlib.data.bundled.rollout.make", lambda *a, **k: pytest.fail("rolled out"))
+    names = {"DATA": str(data), "OUT": "out", "RUN": str(run)}
+    given = [names.get(word, word) for word in words.split()]
+    if "hopper" not in words and "--dataset" not in given and given[:1] == ["train"]:
+        given += ["--dataset", str(data), "--env", "Hopper-v5"]
+    try:
+        status = main(given)
+    except SystemExit as stop:
+        status = stop.code
+    shown = capsys.readouterr()
+    assert (status, shown.out) == (2, "")
+    assert shown.err.startswith("rdlib: error: ") and shown.err.count("\n") == 1, shown.err
+    assert re.search(message, shown.err), shown.err
+    assert not list(tmp_path.rglob("*")), "something was written"
+
+
+def test_an_error_in_a_real_process():
+    result = shell("train", "--algo", "td3m")
+    assert (result.returncode, result.stdout) == (2, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith("rdlib: error: algo: no algorithm 'td3m'; near: td3n")
+
+
+def test_records_prints_a_line_for_each_run(run, capsys):
+    from rdlib.__main__ import main
+
+    assert main(["records", str(run)]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert {"algo", "dataset", "seed", "last", "best"} <= set(head.split())
+    assert len(rows) == len(load_records(run))
+    assert main(["records", str(run / "nothing")]) == 2
+    assert "no records" in capsys.readouterr().err
