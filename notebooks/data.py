@@ -89,9 +89,9 @@ for found in data.values():
 
 # %%
 rows = []
-for entry in catalog.ENTRIES.values():
-    if entry.short in rollout.measured():
-        whole = rollout.measured()[entry.short]
+for entry in catalog.PAPER_DATASETS.values():
+    if entry.short in rollout.statistics():
+        whole = rollout.statistics()[entry.short]
         rows.append({
             "dataset": entry.short, "measured on": whole["transitions"],
             "episodes": whole["episodes"], "return": whole["return"], "±": whole["std"],

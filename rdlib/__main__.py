@@ -16,7 +16,7 @@ from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
 from rdlib.data.environments import SimulationError
-from rdlib.data.report import inspect, show
+from rdlib.data.report import examine, print_report
 from rdlib.engine.config import PRECISIONS, ConfigError
 from rdlib.engine.hardware import find_device
 from rdlib.training.bench import speed
@@ -214,12 +214,12 @@ def _data_make(a: argparse.Namespace) -> None:
 
 def _data_inspect(a: argparse.Namespace) -> None:
     try:
-        report = inspect(catalog.load(a.name, size=a.size))
+        report = examine(catalog.load(a.name, size=a.size))
     except DataError as error:
         if a.json:
             print(json.dumps({"name": a.name, "usable": False, "problems": [str(error)]}, indent=1))
         raise DataError(f"not usable: {error}") from error
-    show(report, a.json)
+    print_report(report, a.json)
     if not report.usable:
         raise DataError(f"{a.name} is not usable: {'; '.join(report.problems)}")
 

@@ -266,7 +266,7 @@ def select(
 
 def measure(environments: Sequence[str], target: Path, most: int = 100_000) -> dict[str, dict[str, Any]]:
     """Roll out the bundled datasets of `environments`, `most` transitions at most of each, and write what
-    they hold into `target`, beside what it says of others (see `rdlib.data.bundled.rollout.measured`)."""
+    they hold into `target`, beside what it says of others (see `rdlib.data.bundled.rollout.statistics`)."""
     known = json.loads(target.read_text()) if target.exists() else {}
     for environment in environments:
         for quality in rollout.qualities(environment):
@@ -301,7 +301,7 @@ def demonstrate(run: Path, target: Path, band: tuple[float, float]) -> dict[str,
     if chosen is None:
         raise ValueError(f"{run}: no snapshot scores between {band[0]} and {band[1]}")
     weights = source.weights(chosen["step"])
-    count, seed = rollout.DEMOS * PEN_STEPS, rollout.SEEDS["demonstrator"]
+    count, seed = rollout.DEMOS * PEN_STEPS, rollout.PART_SEEDS["demonstrator"]
     with hardware.plain_matmul():
         demos = list(
             rollout.roll_out(actor_like(weights).double(), source.env_id, count, seed, None, PEN_STEPS)

@@ -46,7 +46,7 @@ def read(path: Path) -> tuple[Cell, ...]:
         table = int(strict_csv.choice(row, "table", ("1", "2")))
         config = strict_csv.mapping(row, "config")
         algos.find(row["algo"]).config(config)
-        if row["dataset"] not in catalog.ENTRIES:
+        if row["dataset"] not in catalog.PAPER_DATASETS:
             raise ConfigError(f"dataset = {row['dataset']!r}, which the catalogue does not have")
         steps = row["steps"] or "0"
         if not steps.isdecimal():

@@ -2,11 +2,11 @@
 arrays.
 """
 
-from rdlib.data.catalog import ENTRIES, REFERENCE_SCORES, load, names, normalised_score
+from rdlib.data.catalog import PAPER_DATASETS, REFERENCE_SCORES, load, names, normalised_score
 from rdlib.data.dataset import DataError, Dataset, cache_root
 
 __all__ = [
-    "ENTRIES",
+    "PAPER_DATASETS",
     "REFERENCE_SCORES",
     "DataError",
     "Dataset",

@@ -49,7 +49,7 @@ _MEAN_RETURN = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class PaperDataset:
     """One dataset of the paper's tables, or door-human, and the forms in which it can be had."""
 
     name: str  # hopper-medium
@@ -59,11 +59,6 @@ class Entry:
     minari: str | None  # the nearest dataset on Minari's server; other data for locomotion
     bundled: str  # the one that needs no network
     short: str  # its short name: the entry's own, but for pen-demos, which no human made
-
-    @property
-    def d4rl_path(self) -> str:
-        """Where D4RL keeps the file, below its base address."""
-        return d4rl.url_path(self.d4rl)
 
     @property
     def d4rl_score(self) -> float | None:
@@ -84,14 +79,14 @@ class Name:
     d4rl_score: float | None = None  # the same of D4RL's data that it is or stands in for
 
 
-def _entries() -> dict[str, Entry]:
+def _entries() -> dict[str, PaperDataset]:
     entries = []
     for environment in ("halfcheetah", "hopper", "walker2d"):
         for quality in GYM_QUALITIES:
             name = f"{environment}-{quality}"
             on_minari = quality in ("medium", "expert")
             entries.append(
-                Entry(
+                PaperDataset(
                     name,
                     environment,
                     quality,
@@ -107,11 +102,11 @@ def _entries() -> dict[str, Entry]:
         bundled = DOOR_HUMAN if environment == "door" else f"rd/{environment}/{own}-v1"
         short = name if environment == "door" else f"{environment}-{own}"
         on_minari_id = f"D4RL/{environment}/{quality}-v2"
-        entries.append(Entry(name, environment, quality, f"{name}-v1", on_minari_id, bundled, short))
+        entries.append(PaperDataset(name, environment, quality, f"{name}-v1", on_minari_id, bundled, short))
     return {entry.name: entry for entry in entries}
 
 
-ENTRIES = _entries()
+PAPER_DATASETS = _entries()
 
 
 def names() -> list[Name]:
@@ -120,8 +115,8 @@ def names() -> list[Name]:
     """
     from rdlib.data.bundled import rollout
 
-    found, measured = [], rollout.measured()
-    for entry in ENTRIES.values():
+    found, measured = [], rollout.statistics()
+    for entry in PAPER_DATASETS.values():
         env_id = d4rl.FAMILIES[entry.environment].env_id
         v5 = env_id.replace("-v4", "-v5")
         theirs = entry.d4rl_score
@@ -195,7 +190,7 @@ def load(
     if name in ("door-human", DOOR_HUMAN):
         return minari.read_minari(
             DOOR_HUMAN,
-            Path(__file__).with_name("door_human"),
+            Path(__file__).parent / "bundled" / "door_human",
             download=False,
             cache=False,  # the package's folder may be read-only, and 25 episodes are quick
             source="bundled",
@@ -222,7 +217,7 @@ def load(
 def short_name(name: str) -> str:
     """The table's name, `hopper-medium`, for any of its names (rd/hopper/medium-v1,
     d4rl/hopper-medium-v2, mujoco/hopper/medium-v0); other names as they are."""
-    for entry in ENTRIES.values():
+    for entry in PAPER_DATASETS.values():
         names = (entry.name, entry.short, entry.minari, entry.bundled, entry.d4rl)
         if name.removeprefix("d4rl/") in names:
             return entry.name
@@ -234,15 +229,15 @@ def is_rolled_out(name: str) -> bool:
     return (entry := _rolled_out(name)) is not None and entry.short != "pen-demos"
 
 
-def _rolled_out(name: str) -> Entry | None:
+def _rolled_out(name: str) -> PaperDataset | None:
     """The entry whose dataset, made by this project's own behaviour policies, is called `name`."""
-    for entry in ENTRIES.values():
+    for entry in PAPER_DATASETS.values():
         if entry.bundled.startswith("rd/") and name in (entry.short, entry.bundled):
             return entry
     return None
 
 
-def _load_rolled_out(entry: Entry, size: int | None, root: Any) -> Dataset:
+def _load_rolled_out(entry: PaperDataset, size: int | None, root: Any) -> Dataset:
     from rdlib.data.bundled import rollout
 
     where = {} if root is None else {"root": root}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-SOURCES = ("bundled", "d4rl", "minari", "hdf5")
+DATA_SOURCES = ("bundled", "d4rl", "minari", "hdf5")
 TOLERANCE = 1e-3  # of half an action's range: how far beyond its limits rounding may put it
 
 
@@ -159,7 +159,7 @@ class Dataset:
     """
 
     name: str
-    source: str  # one of SOURCES
+    source: str  # one of DATA_SOURCES
     env_id: str | None  # gymnasium id that scores on this data are evaluated on
     max_episode_steps: int | None  # horizon of that evaluation
     obs: Float32  # (N,O)
@@ -198,8 +198,8 @@ class Dataset:
         """
         where = where or str(name)
         _check_labels(where, name, env_id, max_episode_steps, notes)
-        if source not in SOURCES:
-            raise DataError(f"{where}: unknown source {source!r}; it must be one of {', '.join(SOURCES)}")
+        if source not in DATA_SOURCES:
+            raise DataError(f"{where}: source is {source!r}; it must be one of {', '.join(DATA_SOURCES)}")
         obs = as_float32(obs, where, "obs", 2)
         act = as_float32(act, where, "act", 2)
         rew = as_float32(rew, where, "rew", 1)

@@ -35,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Report:
-    """What `inspect` found. Times and lengths are in steps."""
+    """What `examine` found. Times and lengths are in steps."""
 
     name: str
     source: str
@@ -72,7 +72,7 @@ class Report:
         return not self.problems
 
 
-def inspect(d: Dataset) -> Report:
+def examine(d: Dataset) -> Report:
     """Look at all of `d`. Values that are not finite never come this far: reading refuses them."""
     arrays = {"obs": d.obs, "act": d.act, "rew": d.rew[:, None]}
     columns: dict[str, Spread] = {}
@@ -87,7 +87,7 @@ def inspect(d: Dataset) -> Report:
     returns, lengths = d.episode_returns(), d.episode_lengths()
     score = _score(d, returns)
     terminals = int(d.terminal.sum())
-    repeated = duplicates(d)
+    repeated = count_duplicates(d)
     obs_dim, limits, unknown = _environment(d)
 
     problems, saturated = [], None
@@ -156,7 +156,7 @@ def inspect(d: Dataset) -> Report:
     )
 
 
-def show(report: Report, as_json: bool = False) -> None:
+def print_report(report: Report, as_json: bool = False) -> None:
     """Print `report`, as text or as one JSON object; the last line of text is the verdict."""
     if as_json:
         print(json.dumps({**dataclasses.asdict(report), "usable": report.usable}, indent=1))
@@ -190,7 +190,7 @@ def show(report: Report, as_json: bool = False) -> None:
     print("usable" if r.usable else f"not usable: {'; '.join(r.problems)}")
 
 
-def duplicates(d: Dataset) -> int:
+def count_duplicates(d: Dataset) -> int:
     """Transitions that equal an earlier one in all of state, action, reward, next state and terminal.
 
     Rows are hashed to 64 bits, and only rows of one hash compared, value by value.

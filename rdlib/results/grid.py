@@ -42,7 +42,7 @@ class Job:
     @property
     def environment(self) -> str:
         """hopper, halfcheetah, walker2d or pen."""
-        return catalog.ENTRIES[self.datasets[0]].environment
+        return catalog.PAPER_DATASETS[self.datasets[0]].environment
 
     def asked(self, source: str, scale: str, runs: Path, **more: Any) -> TrainConfig:
         """The run, on data of `source`. Its folder below `runs` has a name that changes with anything
@@ -79,7 +79,7 @@ class Question:
         """One for each environment."""
         found: dict[str, list[str]] = {}
         for dataset in self.datasets:
-            found.setdefault(catalog.ENTRIES[dataset].environment, []).append(dataset)
+            found.setdefault(catalog.PAPER_DATASETS[dataset].environment, []).append(dataset)
         return [
             Job(
                 f"{self.name}-{environment}",
@@ -121,7 +121,7 @@ def data_name(dataset: str, source: str) -> str:
     """What to load for a dataset of the tables: D4RL's own file or the bundled stand-in."""
     if source not in SOURCES:
         raise ConfigError(f"source = {source!r}, expected one of {', '.join(SOURCES)}")
-    entry = catalog.ENTRIES[dataset]
+    entry = catalog.PAPER_DATASETS[dataset]
     return f"d4rl/{entry.d4rl}" if source == "d4rl" else entry.short
 
 
@@ -143,7 +143,7 @@ def table_jobs(seeds: tuple[int, ...] = SEEDS, numbers: Collection[int] = TABLES
             continue
         apart = {k: v for k, v in cell.config.items() if k not in algos.find(cell.algo).entry.agent.own}
         kind = json.dumps([cell.steps, apart], sort_keys=True)
-        names = groups.setdefault((cell.algo, catalog.ENTRIES[cell.dataset].environment, kind), [])
+        names = groups.setdefault((cell.algo, catalog.PAPER_DATASETS[cell.dataset].environment, kind), [])
         if cell.dataset not in names:
             names.append(cell.dataset)
     jobs = []
@@ -193,7 +193,7 @@ def _question(row: dict[str, str]) -> Question:
     )
     if not q.name or not q.datasets or not q.seeds:
         raise ConfigError("needs a name, datasets and seeds")
-    if unknown := set(q.datasets) - catalog.ENTRIES.keys():
+    if unknown := set(q.datasets) - catalog.PAPER_DATASETS.keys():
         raise ConfigError(f"unknown datasets {sorted(unknown)}")
     asked = TrainConfig(  # refuses doubled seeds
         algo=q.algo,

@@ -125,7 +125,7 @@ def read_paper(path: Path) -> list[Printed]:
         return Printed(
             int(strict_csv.choice(row, "table", ("1", "2"))),
             strict_csv.choice(row, "algo", _COLUMNS),
-            strict_csv.choice(row, "dataset", (*catalog.ENTRIES, *TOTALS)),
+            strict_csv.choice(row, "dataset", (*catalog.PAPER_DATASETS, *TOTALS)),
             strict_csv.number(row, "mean"),
             strict_csv.number(row, "std") if row["std"] else None,
             strict_csv.choice(row, "bold", "01") == "1",
@@ -141,7 +141,7 @@ def read_corl(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
 
     def make(row: dict[str, str]) -> tuple[tuple[str, str], tuple[float, float]]:
         algo = strict_csv.choice(row, "algo", (*TITLES, "sacn_min"))
-        dataset = strict_csv.choice(row, "dataset", tuple(catalog.ENTRIES))
+        dataset = strict_csv.choice(row, "dataset", tuple(catalog.PAPER_DATASETS))
         return (algo, dataset), (strict_csv.number(row, "last"), strict_csv.number(row, "best"))
 
     return dict(strict_csv.read(path, ("algo", "dataset", "last", "best"), make, lambda item: item[0]))
@@ -161,7 +161,7 @@ def read_scale(folder: Path, scale: str) -> list[Record]:
                 f"{path}: of an unknown algorithm, {r.algo!r}; known are {', '.join(TITLES)}, "
                 "each alone or with _ln and then _rd or _dr3"
             )
-        if catalog.short_name(r.dataset) not in catalog.ENTRIES:
+        if catalog.short_name(r.dataset) not in catalog.PAPER_DATASETS:
             raise TableError(f"{path}: of an unknown dataset, {r.dataset!r}")
     return [r for _, r in found]
 

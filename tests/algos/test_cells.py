@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 def test_each_cell_of_both_tables_is_there_once():
-    rows = {1: NINE, 2: set(catalog.ENTRIES) - {"door-human"}}
+    rows = {1: NINE, 2: set(catalog.PAPER_DATASETS) - {"door-human"}}
     for table, columns in COLUMNS.items():
         expected = {(a, d) for a in columns for d in rows[table]}
         found = [(c.algo, c.dataset) for c in cells.cells() if c.table == table]

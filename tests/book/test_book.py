@@ -65,7 +65,7 @@ def results(tmp_path):
         ("quick/td3n_rd/hopper-medium:steps", "12,000"),
         ("quick/td3n_rd/hopper-medium:plugin.weight", "0.1"),
         ("quick/td3n_rd/hopper-medium:config.target", "lcb"),
-        ("quick/td3n_rd/hopper-medium:data", f"{rollout.measured()['hopper-medium']['score']:.1f}"),
+        ("quick/td3n_rd/hopper-medium:data", f"{rollout.statistics()['hopper-medium']['score']:.1f}"),
     ],
 )
 def test_a_number_comes_from_the_records(extension, results, text, words):

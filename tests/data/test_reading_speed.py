@@ -16,8 +16,8 @@ STEPS, EPISODES = 1_000, 1_000
 CODE = """
 import json, sys, time
 import numpy as np
-from rdlib.data.minari import read_minari
-from rdlib.data.transitions import Normaliser, Transitions
+from rdlib.data.readers.minari import read_minari
+from rdlib.data.batches import Normaliser, Transitions
 
 def peak():  # of resident memory, MiB
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024

@@ -1,4 +1,4 @@
-"""What `inspect` says of a dataset is what plain NumPy finds in it."""
+"""What `examine` says of a dataset is what plain NumPy finds in it."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rdlib.data import report as room
 from rdlib.data.dataset import Dataset
-from rdlib.data.report import Spread, duplicates, inspect, show
+from rdlib.data.report import Spread, count_duplicates, examine, print_report
 
 HOPPER = {"obs_dim": 11, "act_dim": 3, "env_id": "Hopper-v5", "max_episode_steps": 1000}
 
@@ -51,19 +51,19 @@ def test_duplicates_are_exact_whatever_the_hashes(which, zeros, bits):
     whole = room._hashes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "_hashes", lambda arrays: whole(arrays) & np.uint64(2**bits - 1))
-        assert duplicates(d) == repeated(d)
+        assert count_duplicates(d) == repeated(d)
 
 
 def test_every_key_makes_a_difference():
     d = dataset(n=2)
     same = {"obs": d.obs[[0, 0]], "act": d.act[[0, 0]], "rew": d.rew[[0, 0]], "next_obs": d.obs[[0, 0]]}
     same |= {"terminal": [False, False], "last": [False, True]}
-    assert duplicates(dataset(n=2, **same)) == 1  # `last` is where the rows are, not what they hold
+    assert count_duplicates(dataset(n=2, **same)) == 1  # `last` is where the rows are, not what they hold
     for key in ("obs", "act", "rew", "next_obs"):
         other = same[key].copy()
         other[1] += 1
-        assert duplicates(dataset(n=2, **(same | {key: other}))) == 0, key
-    assert duplicates(dataset(n=2, **(same | {"terminal": [False, True]}))) == 0
+        assert count_duplicates(dataset(n=2, **(same | {key: other}))) == 0, key
+    assert count_duplicates(dataset(n=2, **(same | {"terminal": [False, True]}))) == 0
 
 
 def test_a_million_transitions_take_two_seconds_at_most():
@@ -71,7 +71,7 @@ def test_a_million_transitions_take_two_seconds_at_most():
     for array in (d.obs, d.act, d.rew, d.next_obs, d.terminal):
         array[999_000:] = array[:1_000]
     began = time.process_time()  # of this process: others may have the machine
-    assert duplicates(d) == 1_000
+    assert count_duplicates(d) == 1_000
     assert time.process_time() - began <= 2.0
 
 
@@ -80,7 +80,7 @@ def test_a_million_transitions_take_two_seconds_at_most():
 
 def test_the_report_is_what_numpy_finds():
     d = dataset(n=250, **HOPPER)
-    r = inspect(d)
+    r = examine(d)
     assert r.shapes == {
         "obs": (250, 11), "act": (250, 3), "rew": (250,), "next_obs": (250, 11), "terminal": (250,),
         "last": (250,),
@@ -114,7 +114,7 @@ def test_what_is_odd_is_warned_of_and_stays_usable(capsys):
     one = np.arange(n) % 50 == 49
     d = dataset(n=n, **{**HOPPER, "max_episode_steps": 40}, **arrays, terminal=one, last=one,
                 notes={"mujoco": "mujoco==3.5.0", "license": "MIT"})  # fmt: skip
-    r = inspect(d)
+    r = examine(d)
     assert r.usable and r.constant == ("obs 2", "rew") and r.duplicates == 1
     assert (r.saturated, r.licence, r.mujoco) == (1.0, "MIT", "3.5.0")
     expected = (
@@ -125,7 +125,7 @@ def test_what_is_odd_is_warned_of_and_stays_usable(capsys):
     for text in expected:
         assert sum(text in warning for warning in r.warnings) == 1, text
     assert len(r.warnings) == len(expected)
-    show(r)
+    print_report(r)
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("warning: ") for line in lines) == 7 and lines[-1] == "usable"
 
@@ -142,9 +142,9 @@ def test_what_is_odd_is_warned_of_and_stays_usable(capsys):
     ],
 )
 def test_what_does_not_fit_the_environment_is_not_usable(more, problem, capsys):
-    r = inspect(dataset(**{**HOPPER, **more}))
+    r = examine(dataset(**{**HOPPER, **more}))
     assert not r.usable and len(r.problems) == 1
-    show(r)
+    print_report(r)
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"not usable: {r.problems[0]}"
     assert re.search(problem, last)
@@ -152,15 +152,15 @@ def test_what_does_not_fit_the_environment_is_not_usable(more, problem, capsys):
 
 @pytest.mark.parametrize("env_id", [None, "Nowhere-v0", "CartPole-v1"])
 def test_without_an_environment_limits_are_not_known(env_id):
-    r = inspect(dataset(env_id=env_id))
+    r = examine(dataset(env_id=env_id))
     assert r.usable and (r.limits, r.saturated) == (None, None)
     [warning] = r.warnings
     assert (env_id or "the environment is not stated") in warning
 
 
 def test_json_is_the_report(capsys):
-    r = inspect(dataset(**HOPPER))
-    show(r, as_json=True)
+    r = examine(dataset(**HOPPER))
+    print_report(r, as_json=True)
     shown = json.loads(capsys.readouterr().out)
     assert shown.pop("usable") is True
     assert shown == json.loads(json.dumps(dataclasses.asdict(r)))

@@ -41,10 +41,10 @@ def hopper(name, size, seed=1):
 
 
 def test_the_policies_ship_with_what_load_needs():
-    own = [e for e in catalog.ENTRIES.values() if e.bundled.startswith("rd/")]
+    own = [e for e in catalog.PAPER_DATASETS.values() if e.bundled.startswith("rd/")]
     assert rollout.bundled_environments() == sorted({e.environment for e in own})
     made = {f"{e}-{q}" for e in rollout.bundled_environments() for q in rollout.qualities(e)}
-    assert made == {e.short for e in own} == rollout.measured().keys()
+    assert made == {e.short for e in own} == rollout.statistics().keys()
     assert ABOUT["env_id"] == "Hopper-v5"
     names = ["random", "medium", "expert", *(f"replay/{i}" for i in range(len(ABOUT["replay"])))]
     for name in names:

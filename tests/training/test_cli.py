@@ -170,7 +170,8 @@ def test_data_list(capsys):
     lines = capsys.readouterr().out.splitlines()[3:]  # what the scores are, a blank line, the head
     assert [line.split()[0] for line in lines] == [n.name for n in catalog.names()]
     [medium] = [line.split() for line in lines if line.startswith("hopper-medium ")]
-    scores = (rollout.measured()["hopper-medium"]["score"], catalog.ENTRIES["hopper-medium"].d4rl_score)
+    known = catalog.PAPER_DATASETS["hopper-medium"]
+    scores = (rollout.statistics()["hopper-medium"]["score"], known.d4rl_score)
     assert medium[1:] == ["bundled", "Hopper-v5", *(f"{score:.1f}" for score in scores), "MIT"]
 
 

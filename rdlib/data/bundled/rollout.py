@@ -50,7 +50,7 @@ POLICIES = Path(__file__).with_name("policies")
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
 GRID = 2.0**-16  # what actions are rounded to; float32 holds its multiples exactly
 VERSION = 1  # of the datasets; goes up when roll-outs of the same policies change. 0: acted in float32
-SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
+PART_SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
 
 
 def bundled_environments() -> list[str]:
@@ -71,7 +71,7 @@ def about(environment: str) -> dict[str, Any]:
 
 
 @functools.cache
-def measured() -> dict[str, dict[str, Any]]:
+def statistics() -> dict[str, dict[str, Any]]:
     """What the bundled datasets hold, by short name, as `rdlib.online measure` found it on their first
     transitions: how many of these, episodes, mean return and its deviation over episodes, mean score,
     MuJoCo version."""
@@ -217,18 +217,18 @@ def default_size(environment: str, quality: str) -> int:
 def _parts(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
     """(policy, transitions, seed) of each part of a dataset that is rolled out."""
     if quality in DEXTEROUS:
-        demos = ("demonstrator", min(size, default_size(environment, "demos")), SEEDS["demonstrator"])
-        return [demos] if quality == "demos" else [demos, ("clone", size - size // 2, SEEDS["clone"])]
+        demos = ("demonstrator", min(size, default_size(environment, "demos")), PART_SEEDS["demonstrator"])
+        return [demos] if quality == "demos" else [demos, ("clone", size - size // 2, PART_SEEDS["clone"])]
     if quality == "medium-expert":
         half = size // 2
-        parts = [("medium", half, SEEDS["medium"]), ("expert", size - half, SEEDS["expert"])]
+        parts = [("medium", half, PART_SEEDS["medium"]), ("expert", size - half, PART_SEEDS["expert"])]
         return [part for part in parts if part[1]]
     if quality == "medium-replay":
         count = len(about(environment)["replay"])
         shares = np.diff(np.linspace(0, size, count + 1).astype(int))
-        seed = 1000 * SEEDS[quality]
+        seed = 1000 * PART_SEEDS[quality]
         return [(f"replay/{i}", int(n), seed + i) for i, n in enumerate(shares) if n]
-    return [(quality, size, SEEDS[quality])]
+    return [(quality, size, PART_SEEDS[quality])]
 
 
 def dataset_id(environment: str, quality: str, size: int) -> str:

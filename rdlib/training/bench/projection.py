@@ -43,7 +43,7 @@ def batches(table: int) -> list[Batch]:
             entry = algos.find(cell.algo).entry
             fixed = {k: v for k, v in cell.config.items() if k not in entry.agent.own}
             steps = cell.steps or entry.scales["paper"].steps
-            environment = catalog.ENTRIES[cell.dataset].environment
+            environment = catalog.PAPER_DATASETS[cell.dataset].environment
             key = (cell.algo, environment, steps, json.dumps(fixed, sort_keys=True))
             groups.setdefault(key, []).append(cell)
     return [
