@@ -1,4 +1,4 @@
-"""Copy the records of finished runs to where they are published: all, or none if one is missing or would
+"""Pack the records of finished runs where they are published: all, or none if one is missing or would
 replace another."""
 
 import argparse
@@ -8,42 +8,45 @@ from pathlib import Path
 
 from rdlib.results import tables
 from rdlib.training.checkpoint import CheckpointError
-from rdlib.training.record import Record, RecordError, load_record, save_record, without_doubles
+from rdlib.training.record import (
+    Record,
+    RecordError,
+    files_in,
+    load_files,
+    load_record,
+    pack_records,
+    without_doubles,
+)
 
 
 def collect(lists: list[Path], to: Path, runs: int, seeds: list[int]) -> list[Path]:
     """The records named in `lists` (one path a line) into `to`, which must be of so many `runs`. With
-    `seeds`, each cell must have exactly those. A record that is there already stays. Raises RecordError,
-    TableError, and then nothing was written."""
+    `seeds`, each cell must have exactly those. A record that is there already stays. Returns the files that
+    changed. Raises RecordError, TableError, and then nothing was written."""
     try:
         paths = [Path(line) for found in lists for line in found.read_text().splitlines()]
     except (OSError, ValueError) as error:
         raise RecordError(f"not a readable list of records: {error}") from error
-    records = without_doubles((path, load_record(path)) for path in paths)
+    records = without_doubles((str(path), load_record(path)) for path in paths)
     if seeds:
         tables.collect(records, seeds)
     if len(records) != runs:
         raise RecordError(f"{len(records)} records are listed, and {runs} runs were asked for")
-    there = [_is_there(record, to / record.file_name) for record in records]
-    return [
-        to / record.file_name if found else save_record(record, to)
-        for record, found in zip(records, there, strict=True)
-    ]
+    there = {r.key: (where, r) for where, r in load_files(to)} if files_in(to) else {}
+    for record in records:
+        _refuse_another(record, *there.get(record.key, ("", record)))
+    return pack_records((r for r in records if r.key not in there), to)
 
 
-def _is_there(record: Record, path: Path) -> bool:
-    """Whether `path` holds this record. Raises RecordError where it holds another one."""
-    if not path.exists():
-        return False
-    found = load_record(path)
+def _refuse_another(record: Record, where: str, found: Record) -> None:
+    """RecordError unless `found`, which stands at `where`, is this very record."""
     names = [f.name for f in dataclasses.fields(Record)]
     differ = [name for name in names if getattr(found, name) != getattr(record, name)]
     if differ:
         raise RecordError(
-            f"{path}: records the same run already, with another {', '.join(differ)}; nothing was "
+            f"{where}: records the same run already, with another {', '.join(differ)}; nothing was "
             "written. Move it away to have the new one in its place"
         )
-    return True
 
 
 def _seeds(text: str) -> list[int]:

@@ -32,7 +32,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from rdlib import algos
 from rdlib.data import catalog
 from rdlib.results import stats, tables, typeset
-from rdlib.training.record import Record, RecordError, fingerprint, load_records
+from rdlib.training.record import Record, RecordError, files_in, fingerprint, load_records
 
 RESULTS = Path("book/results")
 COLUMNS = (
@@ -202,7 +202,7 @@ class Compute(Records):
 
 def published(root: Path) -> list[str]:
     """The folders that hold records."""
-    return sorted({p.parent.relative_to(root).as_posix() for p in root.rglob("record-*.json")})
+    return sorted(f.relative_to(root).as_posix() for f in root.rglob("*") if files_in(f))
 
 
 def spent(records: Sequence[Record]) -> list[str]:

@@ -1,8 +1,9 @@
 """One record per run: what was run, on what, and every raw return. Results are data.
 
-A run is one agent: the seed is the replication unit, also when a batch trained many together. Records
-are JSON, written whole or not at all, and read strictly: nothing is parsed from a file's name, nothing
-is skipped.
+A run is one agent: the seed is the replication unit, also when a batch trained many together. A run's
+folder has one JSON file for each; published records are packed, one a line, into a JSON Lines file for each
+algorithm and environment. Both are written whole or not at all, and read strictly: nothing is parsed from
+a file's name, nothing is skipped.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ from rdlib.training.checkpoint import write_atomically
 
 SCHEMA = 2
 ADDED = {2: ("dtype", "max_episode_steps", "earlier")}  # by which schema; None in records from before
+FILES = ("record-*.json", "records-*.jsonl")  # that hold one record, and one a line
 PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
 
 
@@ -77,6 +80,11 @@ class Record:
     def file_name(self) -> str:
         """A name that no other run shares."""
         return f"record-{fingerprint(list(self.key))[:16]}.json"
+
+    @property
+    def packed_name(self) -> str:
+        """The file that the runs of this algorithm and environment share where they are published."""
+        return re.sub(r"[^\w.-]+", "-", f"records-{self.algo}-{self.env_id}.jsonl")
 
     def steps_evaluated(self) -> np.ndarray:
         """Gradient updates at each evaluation: (n,)."""
@@ -136,7 +144,7 @@ def provenance() -> dict[str, Any]:
 def _commit() -> str | None:
     """Of this package; with a + where the package itself, not just a text beside it, has changed since.
     Where git or the repository is missing, as in a container, what RDLIB_COMMIT says."""
-    here, told = Path(__file__).parent, os.environ.get("RDLIB_COMMIT") or None
+    here, told = Path(__file__).parents[1], os.environ.get("RDLIB_COMMIT") or None
 
     def git(*arguments: str) -> str:
         call = ["git", "-C", str(here), *arguments]
@@ -158,11 +166,43 @@ def save_record(record: Record, folder: Path) -> Path:
     return path
 
 
+def pack_records(records: Iterable[Record], folder: Path) -> list[Path]:
+    """Add `records` to the packed files of `folder`, whose lines are sorted by run; returns those files. A
+    line of the same run stays as it is. Raises RecordError, CheckpointError."""
+    packed: dict[Path, dict[tuple, str]] = {}
+    for record in records:
+        line = json.dumps(dataclasses.asdict(record), separators=(",", ":"), allow_nan=False)
+        packed.setdefault(folder / record.packed_name, {})[record.key] = line
+    for path, lines in packed.items():
+        if path.exists():
+            lines |= {_parsed(where, line).key: line for where, line in _lines(path)}
+        write_atomically(path, "".join(f"{line}\n" for _, line in sorted(lines.items())).encode())
+    return sorted(packed)
+
+
 def load_record(path: Path) -> Record:
-    """Read one record strictly. Raises RecordError naming the file and the field."""
+    """Read the record of a run's folder strictly. Raises RecordError naming the file and the field."""
+    return _parsed(str(path), _text(path))
+
+
+def _text(path: Path) -> str:
     try:
-        content = json.loads(path.read_text(), object_pairs_hook=_once)
-    except (OSError, ValueError, RecursionError) as error:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: not a readable record: {error}") from error
+
+
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """The lines of a packed file, each with the words that say where it stands."""
+    lines = _text(path).removesuffix("\n").split("\n")
+    return [(f"{path}, line {i}", line) for i, line in enumerate(lines, 1)]
+
+
+def _parsed(path: str, text: str) -> Record:
+    """The record in `text`. Raises RecordError naming `path` and the field."""
+    try:
+        content = json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a readable record: {error}") from error
     if not isinstance(content, dict):
         raise RecordError(f"{path}: holds a {type(content).__name__}, expected one record")
@@ -275,27 +315,33 @@ def load_records(*folders: Path) -> list[Record]:
     return [record for _, record in load_files(*folders)]
 
 
-def load_files(*folders: Path) -> list[tuple[Path, Record]]:
-    """The same, each record with the file that it was read from, for who has to name it."""
-    paths = []
+def files_in(folder: Path) -> list[Path]:
+    """The files of records in `folder`, in order: those of one record and packed ones."""
+    return sorted(path for pattern in FILES for path in folder.glob(pattern))
+
+
+def load_files(*folders: Path) -> list[tuple[str, Record]]:
+    """The same, each record with the words that say where it stands: its file, and a packed one's line."""
+    records = []
     for folder in folders:
-        found = sorted(folder.glob("record-*.json"))
-        if not found:
+        if not (paths := files_in(folder)):
             raise RecordError(f"{folder}: no records")
-        paths += found
-    records = [(path, load_record(path)) for path in paths]
+        for path in paths:
+            packed = path.suffix == ".jsonl"
+            texts = _lines(path) if packed else [(str(path), _text(path))]
+            records += [(where, _parsed(where, text)) for where, text in texts]
     without_doubles(records)
     return records
 
 
-def without_doubles(found: Iterable[tuple[Path, Record]]) -> list[Record]:
-    """The records, or RecordError naming the two files of a doubled run."""
-    seen: dict[tuple, Path] = {}
+def without_doubles(found: Iterable[tuple[str, Record]]) -> list[Record]:
+    """The records, or RecordError naming the two places of a doubled run."""
+    seen: dict[tuple, str] = {}
     records = []
-    for path, record in found:
+    for where, record in found:
         if record.key in seen:
-            raise RecordError(f"{path} and {seen[record.key]} record the same run: {record.key}")
-        seen[record.key] = path
+            raise RecordError(f"{where} and {seen[record.key]} record the same run: {record.key}")
+        seen[record.key] = where
         records.append(record)
     return records
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import test_results
-from test_tables import BETTER, CORL, FOUR, PAPER, REFERENCE, record, runs
+from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, evaluation, record, runs
 
 from rdlib.results import compare, stats, tables
 
@@ -70,7 +69,7 @@ def test_a_pair_has_what_both_sides_ran_by_the_seeds_that_all_have():
 def test_an_effect_by_the_best_checkpoint_is_another_than_by_the_last_iterate():
     def run(algo, seed, best, last):
         raw = [REFERENCE[0] + s * (REFERENCE[1] - REFERENCE[0]) / 100 for s in (best, last)]
-        shown = [test_results.evaluation(200, raw[0]), test_results.evaluation(400, raw[1])]
+        shown = [evaluation(200, raw[0]), evaluation(400, raw[1])]
         return record(algo, seed=seed, evaluations=shown)
 
     records = [run("cql", s, 50.0, 20.0) for s in (0, 1)] + [run("cql_rd", s, 45.0, 40.0) for s in (0, 1)]

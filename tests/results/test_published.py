@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from rdlib import algos
-from rdlib.training.record import fingerprint, load_records
+from rdlib.training.record import files_in, fingerprint, load_records
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
 QUICK = RESULTS / "quick"
-FOLDERS = sorted({path.parent.name for path in RESULTS.glob("*/record-*.json")})
+FOLDERS = sorted(folder.name for folder in RESULTS.iterdir() if files_in(folder))
 
 
 def test_every_algorithm_is_published():

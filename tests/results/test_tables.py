@@ -6,40 +6,18 @@ import dataclasses
 import importlib.util
 import json
 import re
-from pathlib import Path
 
 import jupytext
 import numpy as np
 import pandas as pd
 import pytest
-import test_results
+from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, RESULTS, evaluation, record, runs
 
 from rdlib.algos import cells as settings
 from rdlib.engine.config import ConfigError
 from rdlib.results import plots, stats, tables, typeset
 from rdlib.results.tables import TOTALS, TableError
 from rdlib.training.record import RecordError, load_records, save_record
-
-RESULTS = Path(__file__).parents[2] / "book" / "results"
-PAPER = tables.read_paper(RESULTS / "paper.csv")
-CORL = tables.read_corl(RESULTS / "corl.csv")
-REFERENCE = [-20.272305, 3234.3]
-
-
-def record(algo="td3n", dataset="hopper-medium", seed=0, score=50.0, **more):
-    """A record at the paper's scale whose last-iterate score is `score`."""
-    raw = REFERENCE[0] + score * (REFERENCE[1] - REFERENCE[0]) / 100
-    values = {
-        "algo": algo, "dataset": dataset, "dataset_source": "bundled", "dataset_digest": f"of {dataset}",
-        "seed": seed, "scale": "paper", "reference": REFERENCE, "config": {}, "last_k": 1,
-        "config_hash": f"{algo} {seed} {more}", "plugin": None, "versions": {"mujoco": "3.4.0"},
-        "evaluations": [test_results.evaluation(200, raw + 100), test_results.evaluation(400, raw)],
-    }  # fmt: skip
-    return dataclasses.replace(test_results.RECORD, **{**values, **more})
-
-
-def runs(algo, scores, dataset="hopper-medium", **more):
-    return [record(algo, dataset, seed, score, **more) for seed, score in enumerate(scores)]
 
 
 def printed(table, algo, dataset):
@@ -199,13 +177,10 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
         ({"max_episode_steps": 500}, "different time limits: 1000; 500"),
         ({"seed": 1}, "seed 1 is there 2 times"),
         (
-            {"evaluations": [test_results.evaluation(200, 1.0), test_results.evaluation(400, 1.0, 2.0)]},
+            {"evaluations": [evaluation(200, 1.0), evaluation(400, 1.0, 2.0)]},
             "different numbers of episodes",
         ),
-        (
-            {"evaluations": [test_results.evaluation(100, 1.0), test_results.evaluation(400, 1.0)]},
-            "different times of evaluation",
-        ),
+        ({"evaluations": [evaluation(100, 1.0), evaluation(400, 1.0)]}, "different times of evaluation"),
     ],
     ids=str,
 )
@@ -284,7 +259,7 @@ def test_rd_and_its_base_differ_in_nothing_but_rd(scale, change, message):
 
 def test_algorithms_of_a_row_may_differ_in_length_and_settings():
     longer = {"steps": 800, "stopped_at": 800, "config": {"eta": 1.0}}
-    evaluations = [test_results.evaluation(800, 1.0)]
+    evaluations = [evaluation(800, 1.0)]
     edac = runs("edac", FOUR, evaluations=evaluations, **longer)
     assert tables.join(2, PAPER, tables.collect([*runs("td3n_rd", FOUR), *edac]))
     other = runs("edac", FOUR, last_k=2, evaluations=evaluations, **longer)
@@ -333,9 +308,6 @@ def test_scales_have_folders_of_their_own(tmp_path):
 
 
 # Joined --------------------------------------------------------------------------------------
-
-FOUR = [10.0, 20.0, 30.0, 40.0]
-BETTER = [60.0, 70.0, 80.0, 90.0]
 
 
 def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
@@ -633,7 +605,7 @@ def test_a_whole_run_whose_critic_diverged_is_shown_and_others_than_table_1_s_ar
     known = ("q_policy", "kernel_data_policy", "cosine_data_policy", "feature_norm", "srank",
              "policy_data_distance")  # fmt: skip
     seen = dict.fromkeys(known, 1.5) | {"q_policy": None}
-    last = test_results.evaluation(400, 5.0) | {"diagnostics": seen}
+    last = evaluation(400, 5.0) | {"diagnostics": seen}
     for algo in ("td3bc", "bc"):
         save_record(record(algo, evaluations=[last]), tmp_path / "paper-whole")
     said = page("table1", tmp_path, monkeypatch, capsys)

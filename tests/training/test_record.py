@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.records import RECORD, evaluation
 
 from rdlib.training import record as record_module
 from rdlib.training.record import (
@@ -22,28 +23,10 @@ from rdlib.training.record import (
     load_files,
     load_record,
     load_records,
+    pack_records,
     provenance,
     save_record,
 )
-
-
-def evaluation(step: int, *returns: float) -> dict[str, Any]:
-    more = {"lengths": [10] * len(returns), "diagnostics": {"q_policy": 1.5}, "training": {"loss": None}}
-    return {"step": step, "returns": list(returns), **more}
-
-
-RECORD = Record(
-    algo="td3n_rd", dataset="made-up", dataset_source="hdf5", dataset_digest="ab", dataset_size=200,
-    env_id="Hopper-v5", max_episode_steps=1000, seed=3, scale="quick", steps=400,
-    config={"beta": 1.0}, plugin={"weight": 0.1},
-    config_hash="cd", status="finished", stopped_at=400, last_k=2, reference=[-20.0, 180.0],
-    evaluations=[
-        evaluation(0, 0.0, 0.0), evaluation(100, 400.0, 600.0), evaluation(200, 10.0, 30.0),
-        evaluation(400, 50.0, 70.0),
-    ],
-    dtype="float32", versions={"torch": "2"}, device="cpu", matmul="default", commit=None,
-    started="2026-01-01T00:00:00+00:00", seconds=1.5, agents=2, earlier=[],
-)  # fmt: skip
 
 
 def test_round_trip_and_nothing_else_in_the_folder(tmp_path):
@@ -248,13 +231,44 @@ def test_a_folder_is_read_whole_or_not_at_all(tmp_path):
     save_record(other, tmp_path / "b")
     folders = [tmp_path / "a", tmp_path / "b"]
     assert {r.seed for r in load_records(*folders)} == {3, 4}
-    assert {path.parent.name: r.seed for path, r in load_files(*folders)} == {"a": 3, "b": 4}
+    assert {Path(where).parent.name: r.seed for where, r in load_files(*folders)} == {"a": 3, "b": 4}
     with pytest.raises(RecordError, match="no records"):
         load_records(*folders, tmp_path)
     again = save_record(dataclasses.replace(RECORD, seconds=9.0), tmp_path / "c")
     with pytest.raises(RecordError, match="same run") as error:
         load_records(*folders, tmp_path / "c")
     assert str(again) in str(error.value) and "/a/record" in str(error.value)
+
+
+def test_packed_records_are_read_like_a_run_s_and_sorted_whatever_came_first(tmp_path):
+    other = dataclasses.replace(RECORD, algo="td3n", env_id="suite/Pen v1", seed=30)
+    tenth = dataclasses.replace(RECORD, seed=10)
+    assert pack_records([tenth, other], tmp_path) == [
+        tmp_path / "records-td3n-suite-Pen-v1.jsonl",
+        tmp_path / "records-td3n_rd-Hopper-v5.jsonl",
+    ]
+    path = tmp_path / RECORD.packed_name
+    before = path.read_text()
+    assert pack_records([RECORD], tmp_path) == [path]
+    assert [json.loads(line)["seed"] for line in path.read_text().splitlines()] == [3, 10]
+    assert path.read_text().endswith(before)  # what a review sees is one new line
+    beside = dataclasses.replace(RECORD, seed=4)
+    save_record(beside, tmp_path)
+    assert {r.key: r for r in load_records(tmp_path)} == {r.key: r for r in (RECORD, tenth, other, beside)}
+    pack_records([dataclasses.replace(RECORD, seconds=9.0)], tmp_path)
+    assert path.read_text().endswith(before) and RECORD in load_records(tmp_path)  # a line stays as it is
+    save_record(RECORD, tmp_path)
+    with pytest.raises(RecordError, match=r"-v5.jsonl, line 1 and .*/record-\w+.json record the same run"):
+        load_records(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "", '{"schema": 2}'])
+def test_a_bad_line_is_named(tmp_path, content):
+    [path] = pack_records([RECORD], tmp_path)
+    path.write_text(f"{path.read_text()}{content}\n")
+    for read in (load_records, lambda folder: pack_records([RECORD], folder)):
+        with pytest.raises(RecordError, match="records-td3n_rd-Hopper-v5.jsonl, line 2: "):
+            read(tmp_path)
 
 
 def test_only_changes_of_the_package_itself_mark_its_commit(tmp_path, monkeypatch):
@@ -265,6 +279,7 @@ def test_only_changes_of_the_package_itself_mark_its_commit(tmp_path, monkeypatc
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
 
+    (package / "training").mkdir()
     for path in (package / "__init__.py", package / "training" / "record.py", tmp_path / "README.md"):
         path.write_text("one")
     git("init")

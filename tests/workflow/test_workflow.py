@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import test_tables
 import yaml
+from helpers.records import record, runs
 
 from rdlib import algos
 from rdlib.__main__ import parser
@@ -252,7 +252,7 @@ def test_a_record_answers_the_variant_that_asked_for_it_and_no_other():
     quick = algos.find("td3n_rd").entry.scales["quick"].overrides
     recipe = algos.find("td3n_rd")
     records = [
-        test_tables.record(
+        record(
             "td3n_rd", seed=100, scale="quick", config=dataclasses.asdict(recipe.config(quick)),
             plugin=dataclasses.asdict(recipe.plugin_config({"weight": w})),
         )
@@ -279,8 +279,8 @@ def listed(folder, records):
 
 
 def test_records_are_collected_whole_or_not_at_all(tmp_path):
-    first = listed(tmp_path / "a folder", test_tables.runs("td3n", [1.0, 2.0]))
-    second = listed(tmp_path / "b", test_tables.runs("td3n_rd", [3.0]))
+    first = listed(tmp_path / "a folder", runs("td3n", [1.0, 2.0]))
+    second = listed(tmp_path / "b", runs("td3n_rd", [3.0]))
     with pytest.raises(tables.TableError, match=r"td3n_rd on hopper-medium: seeds \[1\] are missing"):
         collect.collect([first, second], tmp_path / "to", 4, [0, 1])
     with pytest.raises(RecordError, match="same run"):
@@ -293,21 +293,23 @@ def test_records_are_collected_whole_or_not_at_all(tmp_path):
     with pytest.raises(RecordError, match="2 records are listed, and 3 runs"):
         collect.collect([first, second], tmp_path / "to", 3, [])
     assert not (tmp_path / "to").exists()
-    assert len(collect.collect([first, second], tmp_path / "to", 2, [])) == 2
-    assert len(load_records(tmp_path / "to")) == 2
+    [packed] = collect.collect([first, second], tmp_path / "to", 2, [])
+    assert len(packed.read_text().splitlines()) == len(load_records(tmp_path / "to")) == 2
 
 
 def test_a_published_record_is_not_replaced_by_another_of_the_same_run(tmp_path):
-    first, second = test_tables.runs("td3n", [1.0, 2.0])
+    first, second = runs("td3n", [1.0, 2.0])
     published = save_record(first, tmp_path / "to")
     published.write_text(published.read_text() + " ")  # the same record, written otherwise
     before = published.read_bytes()
     again = listed(tmp_path / "again", [first, second])
-    assert collect.collect([again], tmp_path / "to", 2, [0, 1])[0] == published
+    packed = tmp_path / "to" / second.packed_name
+    assert collect.collect([again], tmp_path / "to", 2, [0, 1]) == [packed]
     assert published.read_bytes() == before and len(load_records(tmp_path / "to")) == 2
+    assert collect.collect([again], tmp_path / "to", 2, [0, 1]) == []
     third = dataclasses.replace(first, seed=2)
     other = listed(tmp_path / "b", [third, dataclasses.replace(second, seconds=9.0, commit="b")])
-    with pytest.raises(RecordError, match=rf"to/{second.file_name}: .* with another commit, seconds;"):
+    with pytest.raises(RecordError, match=rf"to/{packed.name}, line 1: .* with another commit, seconds;"):
         collect.collect([other], tmp_path / "to", 2, [])
     assert load_records(tmp_path / "to")[0].seconds != 9.0 and len(load_records(tmp_path / "to")) == 2
     published.write_text("{")
@@ -324,7 +326,7 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, mon
         missing = [r for r in rows if r["status"] == "not run"]
         assert len(rows) >= height and all(r["command"] and r["projected_hours"] for r in missing)
         assert (tmp_path / f"to/table{table}.md").read_text().count("\n| ") >= 9
-    save_record(test_tables.record(scale="quick"), tmp_path / "bad" / "paper")
+    save_record(record(scale="quick"), tmp_path / "bad" / "paper")
     with pytest.raises(tables.TableError, match="of scale 'quick', not 'paper'"):
         write_tables.write(tmp_path / "bad", tmp_path / "none")
     assert not (tmp_path / "none").exists()
