@@ -1,23 +1,19 @@
 """Every built page in a real browser: python book/check_browser.py [_build/html] [--pages PART]
 
-Headless Chromium, driven by its own protocol, opens each page at 1280 and 390 pixels, light and dark, and
-the address of a page that does not exist. Nothing may be logged as an error, asked from another host, wider
-than a phone, cut off, unreadable against its ground, or left unset: equations, pictures, sliders. Prints a
-table of pages by modes, leaves screenshots in _build/screenshots, exits with 1 if anything was found.
+The system's headless Chromium, driven by Playwright, opens each page at 1280 and 390 pixels, light and
+dark, and the address of a page that does not exist. Nothing may be logged as an error, asked from another
+host, wider than a phone, cut off, unreadable against its ground, or left unset: equations, pictures and
+sliders. Prints a table of pages by modes, leaves screenshots in _build/screenshots, exits with 1 if anything
+was found.
 """
 
 import argparse
-import asyncio
-import base64
-import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,9 +21,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from check_pages import ROOT, public
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OFFLINE = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 WIDTHS = {1280: 900, 390: 844}  # height of the window
 SCHEMES = ("light", "dark")
 PATIENCE = 60  # seconds for a page
@@ -65,150 +62,58 @@ class Handler(SimpleHTTPRequestHandler):
         """Silence."""
 
 
-class Tab:
-    """One page of the browser: commands out, answers and events in."""
+def listen(page: Page, origin: str, missing: bool) -> list[str]:
+    """A list that fills with what the browser complains of, or asks from elsewhere, as the page is open."""
+    found: list[str] = []
 
-    def __init__(self, socket: WebSocketClientConnection):
-        self.socket = socket
-        self.answers: dict[int, asyncio.Future] = {}
-        self.events: list[dict[str, Any]] = []
-        self.loaded = asyncio.Event()
-        self.count = 0
-        self.reader = asyncio.ensure_future(self._read())
+    def logged(message: Any) -> None:
+        address = message.location.get("url", "")
+        if message.type in ("error", "assert") and not (missing and address.endswith(MISSING)):
+            found.append(f"logged {message.text[:200]} {address[:120]}")
 
-    async def _read(self) -> None:
-        while (text := await self.socket.read_message()) is not None:
-            message = json.loads(text)
-            if "id" in message:
-                self.answers.pop(message["id"]).set_result(message)
-            else:
-                self.events.append(message)
-                if message["method"] == "Page.loadEventFired":
-                    self.loaded.set()
+    def asked(request: Any) -> None:
+        if not request.url.startswith((origin, "data:", "blob:")):
+            found.append(f"asked for {request.url[:160]}")
 
-    async def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a command. RuntimeError where the browser refuses it."""
-        self.count += 1
-        self.answers[self.count] = answer = asyncio.get_running_loop().create_future()
-        await self.socket.write_message(
-            json.dumps({"id": self.count, "method": method, "params": parameters})
-        )
-        message = await asyncio.wait_for(answer, PATIENCE)
-        if "error" in message:
-            raise RuntimeError(f"{method}: {message['error']['message']}")
-        return message["result"]
-
-    async def evaluate(self, expression: str) -> Any:
-        """The value that a (promised) expression has in the page. RuntimeError where it throws."""
-        result = await self.send(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
-        )
-        if "exceptionDetails" in result:
-            raise RuntimeError(
-                result["exceptionDetails"].get("exception", {}).get("description", "it threw")
-            )
-        return result["result"].get("value")
-
-    async def open(self, url: str) -> None:
-        """Navigate and wait for the load event."""
-        self.events.clear()
-        self.loaded.clear()
-        await self.send("Page.navigate", url=url)
-        await asyncio.wait_for(self.loaded.wait(), PATIENCE)
-
-
-def heard(events: Iterable[dict[str, Any]], origin: str, missing: bool) -> list[str]:
-    """What the browser complained of or asked from elsewhere while a page was open."""
-    found = []
-    for event in events:
-        p = event["params"]
-        match event["method"]:
-            case "Runtime.exceptionThrown":
-                details = p["exceptionDetails"]
-                found.append(
-                    "threw " + details.get("exception", {}).get("description", details["text"])[:200]
-                )
-            case "Runtime.consoleAPICalled" if p["type"] in ("error", "assert"):
-                said = " ".join(str(a.get("value", a.get("description", ""))) for a in p["args"])
-                found.append(f"logged {said[:200]}")
-            case "Log.entryAdded" if p["entry"]["level"] == "error":
-                if not (missing and p["entry"].get("url", "").endswith(MISSING)):
-                    found.append(f"logged {p['entry']['text'][:160]} {p['entry'].get('url', '')[:120]}")
-            case "Network.requestWillBeSent":
-                url = p["request"]["url"]
-                if not url.startswith((origin, "data:", "blob:")):
-                    found.append(f"asked for {url[:160]}")
+    page.on("console", logged)
+    page.on("request", asked)
+    page.on("pageerror", lambda error: found.append(f"threw {error.name}: {error.message}"[:200]))
     return found
 
 
-async def visit(tab: Tab, origin: str, name: str, width: int, scheme: str, shots: Path) -> list[str]:
-    """The problems of one page in one mode."""
-    await tab.send(
-        "Emulation.setDeviceMetricsOverride",
-        width=width, height=WIDTHS[width], deviceScaleFactor=1, mobile=False,
-    )  # fmt: skip
-    await tab.send(
-        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
-    )
+def visit(browser: Browser, origin: str, name: str, width: int, scheme: Any, shots: Path) -> list[str]:
+    """The problems of one page in one mode; a screenshot of its first TALLEST pixels goes to `shots`."""
+    size = {"width": width, "height": WIDTHS[width]}
+    page = browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_default_timeout(1000 * PATIENCE)
+    problems = listen(page, origin, missing=name == MISSING)
     try:
-        await tab.open(origin + name)
-        problems = await tab.evaluate(f"({SCRIPT})({json.dumps({'scheme': scheme, 'width': width})})")
-    except (TimeoutError, RuntimeError) as error:
-        problems = [f"could not be read: {error or f'not loaded within {PATIENCE} s'}"]
-    problems += heard(tab.events, origin, missing=name == MISSING)
-    await shoot(tab, shots / f"{name.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.jpg", width)
+        page.goto(origin + name, wait_until="load")
+        problems += page.evaluate(SCRIPT, {"scheme": scheme, "width": width})
+        height = page.evaluate("Math.ceil(document.documentElement.scrollHeight)")
+        clip: Any = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
+        shot = shots / f"{name.removesuffix('.html').replace('/', '-')}-{width}-{scheme}.jpg"
+        page.screenshot(path=shot, type="jpeg", quality=60, clip=clip, full_page=True)
+    except Error as error:
+        problems.append(f"could not be read: {error.message.splitlines()[0]}")
+    page.close()
     return problems
 
 
-async def shoot(tab: Tab, path: Path, width: int) -> None:
-    """The whole page, or its first TALLEST pixels."""
-    height = await tab.evaluate("Math.ceil(document.documentElement.scrollHeight)")
-    clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST), "scale": 1}
-    image = await tab.send(
-        "Page.captureScreenshot", format="jpeg", quality=60, clip=clip, captureBeyondViewport=True
-    )
-    path.write_bytes(base64.b64decode(image["data"]))
-
-
-async def visit_all(
-    port: int, origin: str, names: list[str], shots: Path, schemes: Sequence[str]
+def visit_all(
+    browser: Browser, origin: str, names: list[str], shots: Path, schemes: Sequence[str]
 ) -> dict[str, dict[str, list[str]]]:
     """The problems of every page by mode, "1280 light" and so on; prints a row as soon as it is known."""
-    import urllib.request
-
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
-        [target] = [t for t in json.load(answer) if t["type"] == "page"]
-    tab = Tab(await websocket_connect(target["webSocketDebuggerUrl"], max_message_size=1 << 28))
-    for domain in ("Page", "Runtime", "Log", "Network"):
-        await tab.send(f"{domain}.enable")
     modes = [(width, scheme) for width in WIDTHS for scheme in schemes]
     column = max(map(len, names))
     print(f"{'page':{column}}  " + "  ".join(f"{w} {s:5}" for w, s in modes), flush=True)
     found: dict[str, dict[str, list[str]]] = {}
     for name in names:
-        row = {f"{w} {s}": await visit(tab, origin, name, w, s, shots) for w, s in modes}
+        row = {f"{w} {s}": visit(browser, origin, name, w, s, shots) for w, s in modes}
         found[name] = row
-        cells = (f"{len(problems) or 'ok':<{len(mode)}}" for mode, problems in row.items())
-        print(f"{name:{column}}  " + "  ".join(cells), flush=True)
+        marks = (f"{len(problems) or 'ok':<{len(mode)}}" for mode, problems in row.items())
+        print(f"{name:{column}}  " + "  ".join(marks), flush=True)
     return found
-
-
-def start(browser: str, profile: Path) -> tuple[subprocess.Popen, int]:
-    """The browser and the port that it listens on. TimeoutError if it does not come up."""
-    process = subprocess.Popen(
-        [browser, "--headless=new", "--remote-debugging-port=0", f"--user-data-dir={profile}",
-         "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "about:blank"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    said = profile / "DevToolsActivePort"
-    for _ in range(10 * PATIENCE):
-        if said.exists() and said.read_text().strip():
-            return process, int(said.read_text().split()[0])
-        time.sleep(0.1)
-    process.kill()
-    raise TimeoutError(f"{browser} did not come up within {PATIENCE} s")
 
 
 def check(
@@ -220,15 +125,13 @@ def check(
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     shots.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process, port = start(browser, Path(profile))
-        try:
+    try:
+        with sync_playwright() as playwright:
+            opened = playwright.chromium.launch(executable_path=browser, args=OFFLINE)
             origin = f"http://127.0.0.1:{server.server_port}{home}"
-            return asyncio.run(visit_all(port, origin, names, shots, schemes))
-        finally:
-            process.terminate()
-            process.wait()
-            server.shutdown()
+            return visit_all(opened, origin, names, shots, schemes)
+    finally:
+        server.shutdown()
 
 
 def main() -> int:
