@@ -3,8 +3,8 @@
 The system's headless Chromium, driven by Playwright, opens each page at 1280 and 390 pixels, light and
 dark, and the address of a page that does not exist. Nothing may be logged as an error, asked from another
 host, wider than a phone, cut off, unreadable against its ground, or left unset: equations, pictures and
-sliders. Prints a table of pages by modes, leaves screenshots in _build/screenshots, exits with 1 if anything
-was found.
+sliders. Prints a table of pages by modes, leaves screenshots in _build/screenshots, exits with 1 if any
+problem was found.
 """
 
 import argparse
