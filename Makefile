@@ -54,9 +54,14 @@ book: $(READY) _build/.code
 	@rm -rf notebooks/runs $(SITE) # a finished run would be read back, a page that has been removed would stay
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --all -W -n --keep-going
 
-# What a page shows depends on more than the page: a change of the code, the records or the lock makes all run again.
-_build/.code: $(shell find rdlib book/results -type f -not -path '*/__pycache__/*') requirements.lock
-	@rm -rf _build/.jupyter_cache && mkdir -p _build && touch $@
+# What a page shows depends on more than the page: a file of the code, the records or the lock that came, went or changed
+# makes all run again.
+.PHONY: _build/.code
+_build/.code:
+	@mkdir -p _build && find rdlib book/results requirements.lock -type f -not -path '*/__pycache__/*' | sort \
+	  | tr '\n' '\0' | xargs -0 cksum > $@.new
+	@cmp -s $@.new $@ || rm -rf _build/.jupyter_cache
+	@mv $@.new $@
 
 book-test: book
 	$(BIN)/python book/check_pages.py $(SITE)

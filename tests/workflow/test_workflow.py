@@ -429,6 +429,32 @@ def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
         assert all(w.startswith(runs) for w in words if "grid's" in w), words
 
 
+def test_records_are_collected_again_for_another_folder_of_results(tmp_path):
+    [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
+    made = [record(job.algo, d, scale="quick") for d in job.datasets]
+    out = Path(job.asked("bundled", "quick", tmp_path / "runs", size=1000).out)
+    listed(out, made)
+    target = tmp_path / "runs" / "collected-tables.txt"
+
+    def snakemake(results, *words):
+        given = {
+            "source": "bundled", "scale": "quick", "environments": ["hopper"], "seeds": [0], "numbers": [1],
+            "only": [job.name], "papermill": False, "train": {"size": 1000}, "runs": str(tmp_path / "runs"),
+            "results": str(tmp_path / results),
+        }  # fmt: skip
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(given))
+        call = [Path(sys.executable).with_name("snakemake"), "--profile", "workflow/profiles/local"]
+        call += ["-p", "--configfile", tmp_path / "config.yaml", "--nolock", *words, "--", target]
+        found = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=500)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout + found.stderr
+
+    assert "collect.py" in snakemake("first")
+    assert "collect.py" not in snakemake("first", "-n")
+    assert f"collect.py --to {tmp_path}/second/quick" in snakemake("second", "-n")
+    assert load_records(tmp_path / "first" / "quick") == sorted(made, key=lambda r: r.key)
+
+
 def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tmp_path):
     """As a cluster stops one, with SIGTERM: it saves, and snakemake's next try goes on from there."""
     short = {"device": "cpu", "size": 1000, "steps": 1500, "eval_every": 1500, "episodes": 1}
