@@ -4,7 +4,7 @@
 
 1. `tests`: updates captured as CUDA graphs equal eager ones on this GPU; if not, nothing else is run.
 2. `bench`: the speed of every algorithm here, and what the paper's tables would take.
-3. Trainings: the jobs of Table 1 (`rdlib.results.grid`), Hopper first, each base before its RD column, at the
+3. Trainings: the jobs of Table 1 (`rdlib.results.grid`), Hopper first, each base before its RD, at the
    paper's scale on the bundled data or, with `--source d4rl`, on D4RL's.
 
 A step that ended is marked in `--out`. The same command goes on behind it, and within a training at its
