@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,7 +18,7 @@
 #
 # What of RD does the work, how sensitive is it, and what else would have done as well? The questions were fixed
 # before any run that answers them (`workflow/protocol.md`, with the rule by which the setting is chosen and what would
-# count against RD; questions that earlier runs raised stand at its end) and are, for the paper's scale, the rows of `workflow/ablations.csv`. Each row is trained as one batch, its variants side by
+# count against RD; questions that earlier runs raised are at its end) and are, for the paper's scale, the rows of `workflow/ablations.csv`. Each row is trained as one batch, its variants side by
 # side. This page fills in as records come into `book/results/ablations-paper`.
 
 # %% tags=["remove-cell"]
@@ -161,7 +163,7 @@ def sweep(among):
 sweep(records)
 
 # %% [markdown]
-# The same walk at quick scale: the same datasets in their bundled form, the same seeds, smaller
+# The same sweep at quick scale: the same datasets in their bundled form, the same seeds, smaller
 # networks and fewer updates. It chooses nothing for the paper's scale, where the kernel's size and the number of
 # updates are others; it shows the procedure, and how wide the range of weights is that works. TD3-N-UNC's runs are on an older
 # version of the data than the others', and had all eight weights where the protocol has five for SAC-N-UNC and three for TD3+BC and CQL.

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -416,8 +418,8 @@ two_axes[0].legend(fontsize=8);
 # ## How wrong are the values?
 #
 # The states of Hopper's data determine the simulator's state, all but the distance covered, on which nothing
-# depends. So the policy can be played from the data's own states, and the discounted return that it earns
-# there set beside what the critics expect. Episodes are cut after 400 steps, by which $\gamma^t$ is below 2%.
+# depends. So the policy can be rolled out from the data's own states, and the discounted return that it earns
+# there compared with what the critics expect. Episodes are cut after 400 steps, by which $\gamma^t$ is below 2%.
 
 # %%
 GAMMA, STEPS, STARTS = 0.99, 400, 16

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -14,7 +16,7 @@
 # %% [markdown]
 # # Table 1: each base with and without RD
 #
-# The paper's first table puts RD onto four algorithms, on nine datasets. Here each of its 72 numbers stands
+# The paper's first table puts RD onto four algorithms, on nine datasets. Here each of its 72 numbers is shown
 # with ours under it, or with the words *not run*, and with CORL's where CORL has one. The page is made from the records in `book/results` each
 # time it is built, so a record that is added appears, and nothing is typed.
 #
@@ -76,7 +78,7 @@ print(
 # ## Does RD do what the paper says?
 #
 # Of each pair, the effect is the score with RD less the score without. The signs can agree or not. In
-# three pairs the paper's effect is 0 as printed, and these count on neither side. Beside each base stands the
+# three pairs the paper's effect is 0 as printed, and these count on neither side. Each base has the
 # rank correlation, over datasets, of our column with the paper's and with CORL's.
 
 # %% tags=["hide-input"]
@@ -135,7 +137,7 @@ else:
 # †: p < 0.05 by the permutation test of that one dataset. With five seeds a side it can reach 0.008; with three it cannot fall
 # below 0.1, and nothing is called significant however far apart two cells are. The p of a whole pair is one
 # test of its datasets together, by the seeds that all of them have: seeds are dealt anew within each dataset, and the mean effect is compared. RD's weight and
-# the bases' quick settings were found with `hopper-medium` and these seeds in view, so the test stands there a second time
+# the bases' quick settings were found with `hopper-medium` and these seeds in view, so the test is there a second time
 # without it, and a third time without all of Hopper's: on the other two environments alone only CQL's effect is beyond chance, just so, and as one of twelve tests in
 # these lines, none of them corrected for the others. Whether that one was chance, [fresh seeds](ablations.ipynb) have been asked; it was not.
 #
@@ -196,7 +198,7 @@ for base, rd in pairs.items():
 # %% [markdown]
 # ## Whole runs of fewer seeds
 #
-# A cell of the table needs five seeds. Runs of the paper's size and length that have fewer stand here and in no
+# A cell of the table needs five seeds. Runs of the paper's size and length that have fewer are shown here and in no
 # cell (`book/results/paper-whole`). Their data are bundled stand-ins, so the paper's number beside them is of other data. The
 # bands are of a seed's ten episodes; how far seeds lie apart they cannot show. Hours are of a machine in use, stops counted;
 # the device is that of a run's end, and RD's began on one thread.
@@ -254,7 +256,7 @@ for dataset in datasets:
 # Three summaries that say how sure they are. The interquartile mean (IQM) leaves out the lowest and highest
 # quarter of all runs. The probability of improvement is that of a run with RD scoring above one without, mean over
 # datasets. A performance profile shows what share of runs is above each score. Intervals are 95 % intervals of the
-# bootstrap over seeds, stratified by dataset; with three to five seeds they are too narrow. A pair stands here by the
+# bootstrap over seeds, stratified by dataset; with three to five seeds they are too narrow. A pair is compared by the
 # seeds that all of its datasets have, at least two.
 
 

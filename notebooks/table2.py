@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -15,7 +17,7 @@
 # # Table 2: RD beside other methods
 #
 # The paper's second table compares RD on its two backbones with seven methods on 17 datasets. As on the page of
-# Table 1, the paper's number stands on top and ours below, last-iterate and over seeds, or *not run*. It is made
+# Table 1, the paper's number is on top and ours below, last-iterate and over seeds, or *not run*. It is made
 # from the records each time the book is built.
 #
 # Its columns are not of one kind. The slides give no seeds and no deviations here. All EDAC numbers and
@@ -87,7 +89,7 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
 # ## With RD and without, beyond Table 1's datasets
 #
 # The paper's second table has RD's two columns and not their bases', so on the eight datasets that Table 1 does not have it
-# does not say what RD adds. Here stands every base that ran on one of these, beside its column with RD. p is the
+# does not say what RD adds. Here is every base that ran on one of these, with its column with RD. p is the
 # permutation test of one dataset, and none of these tests is corrected for the others. A score below 0 is below a random policy's.
 
 # %% tags=["hide-input"]
