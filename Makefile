@@ -37,7 +37,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/python book/check_prose.py
 
 # One pytest per notebook, two at a time: where nbval collects nothing, pytest exits with 5 and xargs, once all have run, with
 # 123, so none is skipped unseen. In reverse order, because `train`, the longest, is last by name.
