@@ -111,7 +111,8 @@ def test_public_address_is_set_once():
     link = re.compile(
         r"https?://(?:[\w-]+\.)*(?:github(?:usercontent)?\.com|google\.com/github)/[^\s\"'<>)\]]*"
     )
-    pages = [ROOT / name for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "_config.yml")]
+    named = ("README.md", "CONTRIBUTING.md", "CITATION.cff", "CHANGELOG.md", "_config.yml")
+    pages = [ROOT / name for name in named]
     pages += [page for folder in ("notebooks", "book") for page in (ROOT / folder).rglob("*")]
     texts = [p for p in pages if p.suffix in {".md", ".cff", ".yml", ".py", ".ipynb"} and p.is_file()]
     own = 0
