@@ -8,11 +8,11 @@ ONE state, only the critic's parameters φ being minimised over:
 
 The practical form takes penultimate features for gradients: for Q = wᵀφ + b the head's share of the
 kernel is φᵀφ̄ + 1. What the paper leaves open is a field of `RDConfig`; the book's "Deviations and open
-points" discusses each. DR3 (Kumar et al., ICLR 2022) goes through the same door.
+points" discusses each. DR3 (Kumar et al., ICLR 2022) has the same interface.
 
-A limit, found here and not in the paper: features driven apart leave the policy's actions little but the
-head's bias for a value. That is caution where values are positive and hope where they are negative, and
-the weight that suits depends on the scale of rewards (tests/test_behaviour_of_learning.py).
+A limit, found here and not in the paper: RD pulls Q(s, π(s)) towards the head's bias, near 0. With
+positive values this is pessimism; with negative values it is optimism. The weight that suits depends on
+the scale of rewards (tests/test_behaviour_of_learning.py).
 
 A plug-in returns a penalty for each critic, (A,E); the algorithm adds it to that critic's loss.
 """
