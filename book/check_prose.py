@@ -111,13 +111,7 @@ def lines_of(page: str) -> list[Line]:
 
 def as_words(text: str) -> str:
     """With one word for a role, code and mathematics, links as their text, no emphasis, no image."""
-    for pattern, word in {
-        ROLE: "Role",
-        CODE: "Code",
-        MATHS: "Maths",
-        IMAGE: "",
-        LINK: r"\1",
-    }.items():
+    for pattern, word in {ROLE: "Role", CODE: "Code", MATHS: "Maths", IMAGE: "", LINK: r"\1"}.items():
         text = pattern.sub(word, text)
     return re.sub(r"<https?://[^>]*>", "Address", text).replace("*", "").strip()
 

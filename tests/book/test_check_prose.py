@@ -156,9 +156,7 @@ def project(tmp_path):
 
 def run(root):
     script = ROOT / "book" / "check_prose.py"
-    return subprocess.run(
-        [sys.executable, script, root], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, script, root], capture_output=True, text=True, check=False)
 
 
 def test_the_script_says_where_and_fails(project):
@@ -192,10 +190,6 @@ def test_lint_runs_it():
     if shutil.which("make") is None:
         pytest.skip("no make")
     said = subprocess.run(
-        ["make", "-n", "-o", ".venv/.ready", "lint"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        ["make", "-n", "-o", ".venv/.ready", "lint"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "book/check_prose.py" in said.stdout
