@@ -328,7 +328,9 @@ refuse("flags that are not 0 or 1", terminal=arrays["terminal"] + 0.5)
 # own files by name. To write a Minari dataset from episodes:
 
 # %%
-from rdlib.data.readers.minari import Episode, read_minari, write_minari
+from rdlib.data.readers.episodes import Episode
+from rdlib.data.readers.minari import read_minari
+from rdlib.data.readers.minari_writer import write_minari
 
 ends = np.flatnonzero(mine.last)[:3]
 starts = [0, *(ends[:-1] + 1)]

@@ -30,7 +30,7 @@ from rdlib.data import catalog, environments
 from rdlib.data.batches import EPSILON
 from rdlib.data.bundled import rollout
 from rdlib.data.bundled.rollout import actor_like
-from rdlib.data.readers.minari import Episode
+from rdlib.data.readers.episodes import Episode
 from rdlib.engine import hardware
 from rdlib.engine.base import Batch
 from rdlib.engine.engine import Engine

@@ -200,7 +200,9 @@ def load(
     if entry is not None:
         return _load_rolled_out(entry, size, root)
     if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
-        file = d4rl.download(name.removeprefix("d4rl/"), root)
+        from rdlib.data.readers import download
+
+        file = download.download(name.removeprefix("d4rl/"), root)
         return d4rl.read_hdf5(file, name, source="d4rl")
     if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", name) and not name.startswith(("rd/", "d4rl/")):
         try:

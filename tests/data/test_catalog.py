@@ -10,7 +10,7 @@ import pytest
 
 import rdlib.data
 from rdlib.data import DataError, catalog, load, normalised_score
-from rdlib.data.readers import d4rl, minari
+from rdlib.data.readers import d4rl, download, minari
 
 DOOR = Path(rdlib.data.__file__).parent / "bundled" / "door_human"
 
@@ -102,7 +102,7 @@ def test_the_table_is_the_paper_s():
 
 def test_names_lead_to_their_readers(monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(d4rl, "download", lambda *a: calls.append(("download", *a)) or "file")
+    monkeypatch.setattr(download, "download", lambda *a: calls.append(("download", *a)) or "file")
     monkeypatch.setattr(d4rl, "read_hdf5", lambda *a, **k: calls.append(("hdf5", *a, k)))
     monkeypatch.setattr(minari, "read_minari", lambda *a, **k: calls.append(("minari", *a)))
     load("d4rl/hopper-medium-v2", root=tmp_path)

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from rdlib.data import DataError, Dataset
 from rdlib.data.dataset import check_actions
 from rdlib.data.readers import d4rl, minari
-from rdlib.data.readers.minari import Episode, read_minari, write_minari
+from rdlib.data.readers.episodes import Episode
+from rdlib.data.readers.minari import read_minari
+from rdlib.data.readers.minari_writer import write_minari
 
 ROWS = 24
 FILE = "hopper_medium-v2.hdf5"  # a name whose action limits are known
@@ -375,7 +377,7 @@ def copied(minari_root: tuple[Path, str], to: Path, flat: bool) -> Path:
     folder = to / ID
     shutil.copytree(minari_root[0] / ID, folder)
     if not flat:
-        (folder / minari.FLAT_FILE).unlink()
+        (folder / "flat.safetensors").unlink()
     return folder
 
 
@@ -412,7 +414,7 @@ def test_minari_folders(tmp_path_factory, minari_root, what, number, flat):
     else:
         for _ in range(2):  # from the episodes, and from the flat copy that this leaves
             assert read_minari(ID, root, download=False).digest == minari_root[1]
-        assert sorted(os.listdir(folder)) == ["data", minari.FLAT_FILE]
+        assert sorted(os.listdir(folder)) == ["data", "flat.safetensors"]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -507,8 +509,8 @@ METADATA: dict[str, tuple[bool, dict[str, Any]]] = {  # whether it is refused, a
     "format missing": (False, {"data_format": None}),
     "environment missing": (False, {"env_spec": None}),
 }
-# Files that are not Arrow's after all are found out by what reads Arrow, where that is installed.
-NO_ARROW = "not readable" if importlib.util.find_spec("pyarrow") else "needs pyarrow"
+# Other files have no episodes of Arrow; without pyarrow nobody looks.
+NO_ARROW = "total_episodes" if importlib.util.find_spec("pyarrow") else "needs pyarrow"
 NAMED = {  # by the case, or by its first word
     "count": "total_episodes", "format": "data_format", "format of other files": NO_ARROW,
     "environment": "env_spec",
@@ -566,11 +568,14 @@ def test_an_environment_in_the_metadata_is_never_built(tmp_path, minari_root, mo
     metadata = json.loads(file.read_text())
     spec = json.loads(metadata["env_spec"])
     spec |= {"entry_point": "pathlib:Path.touch", "kwargs": {"self": str(tmp_path / "built")}}
-    metadata |= {"env_spec": json.dumps(spec), "data_format": "arrow"}
+    metadata |= {"env_spec": json.dumps(spec)}
     del metadata["action_space"]
-    file.write_text(json.dumps(metadata))
     monkeypatch.setattr("gymnasium.make", lambda *a, **k: pytest.fail("built"))
-    refused(folder, "'action_space' is missing")
+    file.write_text(json.dumps(metadata))
+    assert read_minari(ID, tmp_path, download=False).digest == minari_root[1]
+    file.write_text(json.dumps(metadata | {"data_format": "arrow"}))
+    refused(folder, NO_ARROW)
+    assert not (tmp_path / "built").exists()
 
 
 # ---- arrays

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from rdlib.data.readers.minari import Episode, write_minari
+from rdlib.data.readers.episodes import Episode
+from rdlib.data.readers.minari_writer import write_minari
 
 TINY, MILLION = "rd/hopper/tiny-v0", "rd/hopper/million-v0"
 STEPS, EPISODES = 1_000, 1_000

@@ -32,13 +32,15 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 from tqdm import tqdm
 
 from rdlib.data import environments
 from rdlib.data.dataset import DataError, Dataset, cache_root, disk_error
 from rdlib.data.readers import minari
-from rdlib.data.readers.cache import only_one
+from rdlib.data.readers.episodes import Episode
+from rdlib.data.readers.minari_writer import write_minari
 from rdlib.engine import hardware
 from rdlib.engine.nets import GaussianActor, Initialiser
 from rdlib.engine.rng import Streams
@@ -112,7 +114,7 @@ def roll_out(
     seed: int,
     bar: tqdm | None = None,
     max_episode_steps: int | None = None,
-) -> Iterator[minari.Episode]:
+) -> Iterator[Episode]:
     """Episodes of sampled actions, `size` transitions in all (the last episode is cut to fit), of at most
     `max_episode_steps` (default: the environment's own limit). `actor` is in float64.
 
@@ -122,7 +124,7 @@ def roll_out(
     env = environments.make(env_id, COPIES, max_episode_steps)
     streams = Streams([seed])
     running: list[dict[str, Any]] = [{} for _ in range(COPIES)]
-    finished: dict[int, minari.Episode] = {}
+    finished: dict[int, Episode] = {}
     lengths: list[int] = []  # of the episodes so far, in the order they began
     total = step = 0
     active = np.ones(COPIES, dtype=bool)
@@ -171,13 +173,13 @@ def roll_out(
     yield from cut((finished.pop(number) for number in range(len(lengths))), size)
 
 
-def cut(episodes: Iterable[minari.Episode], size: int) -> Iterator[minari.Episode]:
+def cut(episodes: Iterable[Episode], size: int) -> Iterator[Episode]:
     """The first episodes, `size` transitions in all: the last one ends where that is reached."""
     left = size
     for whole in episodes if size else ():
         length = len(whole.rewards)
         if length > left:
-            whole = minari.Episode(
+            whole = Episode(
                 whole.observations[: left + 1],
                 whole.actions[:left],
                 whole.rewards[:left],
@@ -191,10 +193,10 @@ def cut(episodes: Iterable[minari.Episode], size: int) -> Iterator[minari.Episod
             return
 
 
-def _episode(episode: dict[str, Any], terminated: bool) -> minari.Episode:
+def _episode(episode: dict[str, Any], terminated: bool) -> Episode:
     length = len(episode["act"])
     end = np.arange(length) == length - 1
-    return minari.Episode(
+    return Episode(
         np.asarray(episode["obs"], dtype=np.float32),
         np.asarray(episode["act"], dtype=np.float32),
         np.asarray(episode["rew"], dtype=np.float32),
@@ -265,7 +267,7 @@ def load(
     if not _rolled_out(base / name, environment):
         try:
             base.mkdir(parents=True, exist_ok=True)
-            with only_one(base / f".{environment}-{quality}-{size}.lock"):
+            with FileLock(base / f".{environment}-{quality}-{size}.lock"):
                 if not _rolled_out(base / name, environment):  # while this process waited
                     make(environment, quality, size, base, progress)
         except OSError as error:
@@ -296,9 +298,7 @@ def _rolled_out(folder: Path, environment: str) -> bool:
     return metadata.get("algorithm_name") == _algorithm(environment)
 
 
-def episodes(
-    environment: str, quality: str, size: int, progress: bool | None = None
-) -> Iterator[minari.Episode]:
+def episodes(environment: str, quality: str, size: int, progress: bool | None = None) -> Iterator[Episode]:
     """The episodes of a bundled dataset, rolled out by a few cores."""
     env_id = about(environment)["env_id"]
     limit = about(environment).get("max_episode_steps")  # where it is not the environment's own
@@ -317,7 +317,7 @@ def episodes(
 def make(environment: str, quality: str, size: int, base: Path, progress: bool | None = None) -> Path:
     """Roll a dataset out into `base`; returns its folder."""
     env_id, name = about(environment)["env_id"], dataset_id(environment, quality, size)
-    return minari.write_minari(
+    return write_minari(
         name,
         base,
         episodes(environment, quality, size, progress),

@@ -1,7 +1,8 @@
-"""Files of the cache: one writer at a time, and nothing in its place before it is whole."""
+"""Folders of the cache: nothing is in its place before it is whole."""
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 import uuid
@@ -15,19 +16,6 @@ def file_digest(path: Path) -> str:
     """Hex sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def only_one(lock: Path) -> Iterator[None]:
-    """Hold `lock`: two processes never make the same thing, and the second finds it made."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: there, do not make one thing twice at once
-        yield
-        return
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @contextlib.contextmanager
@@ -45,3 +33,23 @@ def staging(base: Path) -> Iterator[Path]:
                     shutil.rmtree(other)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()  # only when empty
+
+
+def move_into_place(folder: Path, base: Path, dataset_id: str) -> None:
+    """Rename a complete dataset folder to base/dataset_id, replacing an old one, and make Minari's
+    namespaces.
+    """
+    target = base / dataset_id
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in target.parents:
+        if parent == base:
+            break
+        if not (namespace := parent / "namespace_metadata.json").exists():
+            namespace.write_text("{}")
+    if target.exists():  # a folder cannot be replaced by one rename: the old one leaves first
+        old = folder.with_name(f"{folder.name}.old-{uuid.uuid4().hex}")
+        os.replace(target, old)
+        os.replace(folder, target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(folder, target)

@@ -1,4 +1,4 @@
-"""Minari datasets: reading them as transitions, with a flat cache for speed, and writing them.
+"""Minari datasets: read as transitions, with a flat copy for speed, and fetched by Minari's own download.
 
 Minari keeps an episode's T+1 observations, so no step has to be dropped: a truncated episode's last
 step is kept and is not terminal. A second reading comes from `flat.safetensors` beside the data.
@@ -10,49 +10,20 @@ import contextlib
 import json
 import os
 import re
-import shutil
-import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import (
-    Bool,
-    DataError,
-    Dataset,
-    Float32,
-    as_flags,
-    as_float32,
-    check_actions,
-    disk_error,
-    one_line,
-    same_length,
-    sha256_of,
-)
-from rdlib.data.readers import hdf5
-from rdlib.data.readers.cache import file_digest, staging
+from rdlib.data.dataset import DataError, Dataset, check_actions, one_line
+from rdlib.data.readers import flat, hdf5
+from rdlib.data.readers.cache import move_into_place, staging
+from rdlib.data.readers.episodes import Arrays, Episode, checked, join, transitions
 
 MAIN_FILE = "main_data.hdf5"  # Minari's
-FLAT_FILE = "flat.safetensors"  # ours, beside Minari's data/
-FLAT_FORMAT = "1"
-FLAT_ARRAYS = ("observations", "actions", "rewards", "terminations", "lengths")
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode as Minari keeps it: one observation more than there are steps."""
-
-    observations: NDArray[Any]  # (T+1,O)
-    actions: NDArray[Any]  # (T,U)
-    rewards: NDArray[Any]  # (T,)
-    terminations: NDArray[Any]  # (T,)
-    truncations: NDArray[Any]  # (T,)
-    seed: int | None = None
 
 
 def minari_root() -> Path:
@@ -88,8 +59,8 @@ def read_minari(
     where = f"Minari dataset {dataset_id}"
     metadata = _metadata(folder)
     count = _episode_count(metadata, folder)
-    key = _flat_key(folder / "data" / MAIN_FILE) if _is_hdf5(metadata) else None
-    kept = _load_flat(folder, key) if cache else None
+    key = flat.key_of(folder / "data" / MAIN_FILE) if _is_hdf5(metadata) else None
+    kept = flat.read(folder, key) if cache else None
     if kept is not None and len(kept["lengths"]) != count:
         kept = None  # the reading below says what is wrong
     arrays = _read_episodes(folder, metadata, count, where) if kept is None else kept
@@ -103,132 +74,14 @@ def read_minari(
         max_episode_steps=max_episode_steps,
         notes=_notes(metadata, dataset_id) | {"path": str(folder)} | dict(notes or {}),
         where=where,
-        **_transitions(arrays),
+        **transitions(arrays),
     )
-    if cache and kept is None and key is not None:  # only of data that passed every check
+    # Only of data that passed every check, and not where an episode was skipped.
+    if cache and kept is None and key is not None and len(arrays["lengths"]) == count:
         # A read-only or full disk costs speed, not the dataset.
         with contextlib.suppress(OSError):
-            _save_flat(folder, key, arrays)
+            flat.write(folder, key, arrays)
     return made
-
-
-def write_minari(
-    dataset_id: str,
-    root: str | os.PathLike[str],
-    episodes: Iterable[Episode],
-    env_id: str,
-    *,
-    description: str,
-    author: str,
-    algorithm: str,
-    license: str,
-    code_permalink: str | None = None,
-    requirements: Sequence[str] = (),
-    max_episode_steps: int | None = None,
-) -> Path:
-    """Write `episodes` as Minari dataset `dataset_id` below `root` and return its folder.
-
-    It appears whole or not at all. The layout is Minari's HDF5 one (any Minari tool reads it), with
-    the flat cache beside it. Values are stored in the types given (float32 halves the size). An
-    existing dataset of that id is replaced. max_episode_steps: default, that of `env_id`.
-    Raises DataError on episodes that do not fit together, and on a folder that is full or closed.
-    """
-    base, where = Path(root), f"Minari dataset {dataset_id}"
-    try:
-        with staging(base) as folder:
-            data = folder / "data"
-            data.mkdir()
-            arrays = _write_hdf5(data / MAIN_FILE, episodes, where)
-            metadata = _new_metadata(dataset_id, env_id, arrays, max_episode_steps)
-            metadata |= {
-                "author": [author],
-                "algorithm_name": algorithm,
-                "description": description,
-                "license": license,
-                "requirements": list(requirements),
-                "dataset_size": round((data / MAIN_FILE).stat().st_size / 1e6, 1),
-            }
-            if code_permalink:
-                metadata["code_permalink"] = code_permalink
-            (data / "metadata.json").write_text(json.dumps(metadata))
-            key = _flat_key(data / MAIN_FILE)
-            assert key is not None
-            _save_flat(folder, key, arrays)
-            _move_into_place(folder, base, dataset_id)
-    except OSError as error:
-        raise disk_error(f"writing {dataset_id}", base, error) from error
-    return base / dataset_id
-
-
-# ---- transitions from episodes laid end to end
-
-# observations (sum of T+1, O), actions (sum of T, U), rewards, terminations, lengths (episodes,)
-Arrays = dict[str, NDArray[Any]]
-
-
-def _transitions(arrays: Arrays) -> dict[str, NDArray[Any]]:
-    """The six arrays of a Dataset from episodes laid end to end."""
-    lengths = arrays["lengths"]
-    ends = np.cumsum(lengths)
-    final = np.zeros(
-        len(arrays["observations"]), dtype=bool
-    )  # the one observation of each episode with no action
-    final[ends + np.arange(len(lengths))] = True
-    first = np.zeros_like(final)
-    first[0] = True
-    first[1:] = final[:-1]
-    last = np.zeros(len(arrays["rewards"]), dtype=bool)
-    last[ends - 1] = True
-    return {
-        "obs": arrays["observations"][~final],
-        "next_obs": arrays["observations"][~first],
-        "act": arrays["actions"],
-        "rew": arrays["rewards"],
-        "terminal": arrays["terminations"],
-        "last": last,
-    }
-
-
-def _checked(episode: Any, number: int, where: str) -> tuple[Float32, Float32, Float32, Bool, int]:
-    """One episode as (observations, actions, rewards, terminations, steps), or DataError."""
-    at = f"{where}, episode {number}"
-    for key in ("observations", "actions"):
-        if isinstance(getattr(episode, key), dict | tuple):
-            raise DataError(
-                f"{at}: {key!r} is a {type(getattr(episode, key)).__name__}; only flat vectors "
-                "are supported "
-                "(goal-conditioned environments are not)"
-            )
-    obs = as_float32(episode.observations, at, "observations", 2)
-    act = as_float32(episode.actions, at, "actions", 2)
-    rew = as_float32(episode.rewards, at, "rewards", 1)
-    terminal = as_flags(episode.terminations, at, "terminations")
-    truncated = as_flags(episode.truncations, at, "truncations")
-    same_length(at, rewards=rew, actions=act, terminations=terminal, truncations=truncated)
-    if len(obs) != len(rew) + 1:
-        raise DataError(
-            f"{at}: 'observations' has {len(obs)} rows for {len(rew)} steps; it must have one "
-            "more than steps"
-        )
-    return obs, act, rew, terminal, len(rew)
-
-
-def _join(parts: list[tuple[Float32, Float32, Float32, Bool, int]], where: str) -> Arrays:
-    if not parts:
-        raise DataError(f"{where}: it has no episodes; a dataset needs at least one transition")
-    for key, widths in {
-        "observations": {part[0].shape[1] for part in parts},
-        "actions": {part[1].shape[1] for part in parts},
-    }.items():
-        if len(widths) > 1:
-            raise DataError(f"{where}: {key!r} differ in width between episodes: {sorted(widths)}")
-    return {
-        "observations": np.concatenate([part[0] for part in parts]),
-        "actions": np.concatenate([part[1] for part in parts]),
-        "rewards": np.concatenate([part[2] for part in parts]),
-        "terminations": np.concatenate([part[3] for part in parts]),
-        "lengths": np.array([part[4] for part in parts], dtype=np.int64),
-    }
 
 
 # ---- reading and downloading
@@ -329,23 +182,39 @@ def _is_hdf5(metadata: Mapping[str, Any]) -> bool:
 
 
 def _read_episodes(folder: Path, metadata: Mapping[str, Any], count: int, where: str) -> Arrays:
-    """All episodes of a local dataset."""
+    """All episodes of a local dataset that have steps."""
     if _is_hdf5(metadata):
         episodes = _hdf5_episodes(folder / "data" / MAIN_FILE, count, where)
     else:
-        episodes = _arrow_episodes(folder, metadata, where)
-    parts = []
+        episodes = _arrow_episodes(folder, metadata, count, where)
+    parts, empty = [], []
     try:
         for number, episode in enumerate(episodes):
-            parts.append(_checked(episode, number, where))
+            if not np.size(episode.rewards) and not np.size(episode.actions):
+                empty.append(number)
+            else:
+                parts.append(checked(episode, f"{where}, episode {number}"))
     except DataError:
         raise
-    except Exception as error:  # whatever Minari or the storage below it raises on damaged files
+    except Exception as error:  # whatever the storage raises on damaged files
         raise DataError(
             f"{where} in {folder} is not readable ({type(error).__name__}: {one_line(error)}); "
             "delete that folder to fetch it again"
         ) from error
-    return _join(parts, where)
+    if empty:
+        warnings.warn(f"{where}: episodes without a step are skipped: {_few(empty)}", stacklevel=3)
+    arrays = join(parts, where)
+    steps, promised = int(arrays["lengths"].sum()), metadata.get("total_steps")
+    if type(promised) is int and promised != steps:
+        raise DataError(
+            f"{where} holds {steps:,} steps in {len(parts):,} episodes; 'total_steps' in metadata.json is "
+            f"{promised:,}; delete its folder to fetch it again"
+        )
+    return arrays
+
+
+def _few(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
 def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
@@ -373,17 +242,44 @@ def _hdf5_episodes(file: Path, count: int, where: str) -> Iterator[Episode]:
             )
 
 
-def _arrow_episodes(folder: Path, metadata: Mapping[str, Any], where: str) -> Iterator[Any]:
-    """Minari's other layouts, Arrow and Parquet, through its API."""
-    import minari  # type: ignore[import-untyped]
-
-    for space in ("observation_space", "action_space"):
-        if not _parsed(metadata, space, folder):  # Minari would build the environment that is named
-            raise DataError(f"{where}: {space!r} is missing in metadata.json")
+def _arrow_episodes(folder: Path, metadata: Mapping[str, Any], count: int, where: str) -> Iterator[Episode]:
+    """Minari's other layouts, Arrow and Parquet, read directly: Minari's reader takes the pieces of 32,768
+    rows that pyarrow hands out for whole episodes (findings/minari_arrow_cut.sh), and decodes `infos`."""
     try:
-        yield from minari.MinariDataset(folder / "data").iterate_episodes()
+        import pyarrow.dataset as tables
     except ImportError as error:
         raise DataError(f"{where} needs pyarrow: pip install 'minari[arrow]'") from error
+    found = sum(part.name.isdecimal() for part in (folder / "data").iterdir())
+    if found != count:
+        raise DataError(f"{folder} holds {found} episodes; 'total_episodes' in metadata.json is {count}")
+    keys = ("observations", "actions", "rewards", "terminations", "truncations")
+    for number in range(count):
+        at, part = f"{where}, episode {number}", folder / "data" / str(number)
+        file = tables.dataset(
+            part, format=metadata["data_format"], ignore_prefixes=["_", ".", "metadata.json"]
+        )
+        if missing := [key for key in keys if key not in file.schema.names]:
+            raise DataError(f"{at}: {missing[0]!r} is missing; there is {', '.join(file.schema.names)}")
+        columns = file.to_table(columns=list(keys)).combine_chunks()
+        arrays = [_arrow_array(columns[key], at, key) for key in keys]
+        # Minari pads all but the observations by one row.
+        act, rew, terminal, truncated = (array[:-1] for array in arrays[1:])
+        yield Episode(arrays[0], act, rew, terminal, truncated)
+
+
+def _arrow_array(column: Any, at: str, key: str) -> NDArray[Any]:
+    """A column as (N,) or, of lists of one length, as (N,D)."""
+    import pyarrow as arrow
+
+    if arrow.types.is_struct(column.type):
+        raise DataError(
+            f"{at}: {key!r} is a dictionary or tuple, as goal-conditioned environments have; only flat "
+            "vectors are supported"
+        )
+    if not arrow.types.is_fixed_size_list(column.type):
+        return column.to_numpy()
+    flat_values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat_values.reshape(len(column), column.type.list_size)
 
 
 def _download(dataset_id: str, base: Path) -> None:
@@ -399,7 +295,7 @@ def _download(dataset_id: str, base: Path) -> None:
                 minari.download_dataset(dataset_id, force_download=True)
             for metadata in sorted(aside.rglob("data/metadata.json")):
                 folder = metadata.parent.parent  # a combined dataset brings its parts along
-                _move_into_place(folder, base, folder.relative_to(aside).as_posix())
+                move_into_place(folder, base, folder.relative_to(aside).as_posix())
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise DataError(
@@ -409,26 +305,6 @@ def _download(dataset_id: str, base: Path) -> None:
         ) from error
     if not (base / dataset_id / "data" / "metadata.json").is_file():
         raise DataError(f"Minari's download of {dataset_id} ended without bringing it to {base}")
-
-
-def _move_into_place(folder: Path, base: Path, dataset_id: str) -> None:
-    """Rename a complete dataset folder to base/dataset_id, replacing an old one, and make Minari's
-    namespaces.
-    """
-    target = base / dataset_id
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for parent in target.parents:
-        if parent == base:
-            break
-        if not (namespace := parent / "namespace_metadata.json").exists():
-            namespace.write_text("{}")
-    if target.exists():  # a folder cannot be replaced by one rename: the old one leaves first
-        old = folder.with_name(f"{folder.name}.old-{uuid.uuid4().hex}")
-        os.replace(target, old)
-        os.replace(folder, target)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(folder, target)
 
 
 @contextlib.contextmanager
@@ -443,121 +319,3 @@ def _with_variable(variable: str, value: str) -> Iterator[None]:
             del os.environ[variable]
         else:
             os.environ[variable] = before
-
-
-# ---- the flat cache
-
-
-def _flat_key(main: Path) -> dict[str, str] | None:
-    """What the flat copy is valid for: path, size and time of Minari's file. None where it keeps another
-    format."""
-    if not main.is_file():
-        return None
-    stat = main.stat()
-    return {"size": str(stat.st_size), "mtime": str(stat.st_mtime_ns), "path": str(main)}
-
-
-def _load_flat(folder: Path, key: Mapping[str, str] | None) -> Arrays | None:
-    """The flat copy, or None when there is none, it belongs to other data, or it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    file = folder / FLAT_FILE
-    if key is None or not file.is_file():
-        return None
-    try:
-        with safe_open(file, framework="np") as flat:
-            kept = flat.metadata() or {}
-            if kept.get("format") != FLAT_FORMAT or kept.get("size") != key["size"]:
-                return None
-            # A copied folder has a new time and the same content, and is fine.
-            if kept.get("mtime") != key["mtime"]:
-                if kept.get("sha256") != file_digest(Path(key["path"])):
-                    return None
-            arrays = {name: flat.get_tensor(name) for name in FLAT_ARRAYS}
-            return arrays if sha256_of(arrays) == kept.get("content") else None
-    except (OSError, SafetensorError, ValueError, TypeError):  # the last of arrays without rows
-        return None
-
-
-def _save_flat(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
-    from safetensors.numpy import save_file
-
-    temporary = folder / f"{FLAT_FILE}.{uuid.uuid4().hex}.tmp"
-    metadata = {
-        "format": FLAT_FORMAT,
-        "size": key["size"],
-        "mtime": key["mtime"],
-        "sha256": file_digest(Path(key["path"])),
-        "content": sha256_of(arrays),
-    }
-    try:
-        save_file(arrays, temporary, metadata=metadata)
-        os.replace(temporary, folder / FLAT_FILE)
-    except Exception as error:  # safetensors reports a full disk as its own error
-        temporary.unlink(missing_ok=True)
-        raise error if isinstance(error, OSError) else OSError(str(error)) from error
-
-
-# ---- writing
-
-
-def _write_hdf5(path: Path, episodes: Iterable[Episode], where: str) -> Arrays:
-    """Minari's HDF5 layout, written directly: through its buffers an episode costs several times as
-    much, because each of its arrays is made resizable. Returns the same episodes laid end to
-    end.
-    """
-    import h5py
-
-    parts = []
-    with h5py.File(path, "w", track_order=True) as file:
-        for number, episode in enumerate(episodes):
-            parts.append(_checked(episode, number, where))
-            group = file.create_group(f"episode_{number}")
-            group.attrs["id"] = number
-            group.attrs["total_steps"] = parts[-1][-1]
-            if episode.seed is not None:
-                group.attrs["seed"] = episode.seed
-            for key in ("observations", "actions", "rewards"):
-                group.create_dataset(key, data=getattr(episode, key))
-            for key in ("terminations", "truncations"):
-                group.create_dataset(key, data=np.asarray(getattr(episode, key), dtype=bool))
-    return _join(parts, where)
-
-
-def _new_metadata(
-    dataset_id: str, env_id: str, arrays: Arrays, max_episode_steps: int | None
-) -> dict[str, Any]:
-    """Minari's metadata: the environment and its spaces (checked against the arrays), counts and
-    versions.
-    """
-    import gymnasium
-    import minari
-    from minari.serialization import serialize_space  # type: ignore[import-untyped]
-
-    where = f"Minari dataset {dataset_id}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # gymnasium calls -v4 out of date; D4RL's data needs it
-        env = gymnasium.make(env_id)
-    try:
-        spec, spaces = env.spec, (env.observation_space, env.action_space)
-    finally:
-        env.close()
-    for space, key in zip(spaces, ("observations", "actions")):
-        if space.shape != arrays[key].shape[1:]:
-            raise DataError(
-                f"{where}: {key!r} have shape {arrays[key].shape[1:]}; {env_id} has {space.shape}"
-            )
-    assert spec is not None
-    if max_episode_steps is not None:
-        spec.max_episode_steps = max_episode_steps
-    return {
-        "dataset_id": dataset_id,
-        "data_format": "hdf5",
-        "jpeg_encoding": False,
-        "observation_space": serialize_space(spaces[0]),
-        "action_space": serialize_space(spaces[1]),
-        "env_spec": spec.to_json(),
-        "minari_version": minari.__version__,
-        "total_episodes": len(arrays["lengths"]),
-        "total_steps": int(arrays["lengths"].sum()),
-    }
