@@ -260,13 +260,9 @@ def by_minari(root: Path, monkeypatch: Any, data_format: str, lengths: list[int]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of all that the metadata could say besides
         farama.create_dataset_from_buffers(
-            "other/reach-v0",
-            buffers,
-            observation_space=everything,
-            action_space=box,
-            data_format=data_format,
+            name, buffers, observation_space=everything, action_space=box, data_format=data_format
         )
-    return "other/reach-v0"
+    return name
 
 
 @pytest.mark.parametrize("data_format", ["arrow", "parquet", "hdf5"])
