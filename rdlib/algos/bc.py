@@ -50,9 +50,13 @@ class BC(Algorithm):
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """One step of regression."""
-        loss = (self.actor(batch.obs) - batch.act).square().mean((-2, -1))  # (A,)
-        descend(self.optimizers["actor"], loss)
-        return {"actor_loss": loss}
+        actor_loss = self.actor_loss(batch)
+        descend(self.optimizers["actor"], actor_loss)
+        return {"actor_loss": actor_loss}
+
+    def actor_loss(self, batch: Batch) -> Tensor:
+        """|π(s) - a|² / dim A: (A,)."""
+        return (self.actor(batch.obs) - batch.act).square().mean((-2, -1))
 
     def act(self, obs: Tensor) -> Tensor:
         """π(s): (A,n,O) -> (A,n,U)."""

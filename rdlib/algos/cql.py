@@ -23,16 +23,16 @@ Deviations
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.algos.squashed import SquashedGaussian
+from rdlib.engine.base import Batch, Metrics
 from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
-from rdlib.engine.nets import Critic, GaussianActor, Initialiser, frozen_copy, polyak
-from rdlib.engine.optim import adam, descend, frozen
+from rdlib.engine.nets import polyak
+from rdlib.engine.optim import descend, frozen
 from rdlib.engine.rng import Streams
 
 
@@ -66,41 +66,15 @@ class Config:
         check_choice(self, "rewards", REWARDS)
 
 
-class CQL(Algorithm):
+class CQL(SquashedGaussian):
     """A agents of CQL."""
 
     own = ("cql_alpha", "rewards")
-
-    def __init__(
-        self,
-        configs: Sequence[Config],
-        streams: Streams,
-        obs_dim: int,
-        act_dim: int,
-        plugin: Plugin | None = None,
-        dtype: torch.dtype = torch.float32,
-    ):
-        super().__init__(configs, streams, plugin)
-        c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = GaussianActor(
-            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
-        )
-        init = Initialiser(streams, "critic", dtype, "orthogonal")
-        self.critic = Critic(init, *dims, c.n_critics, c.width, c.depth, c.layer_norm)
-        self.start_small(act_dim)
-        self.critic_target = frozen_copy(self.critic)
-        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype, device=streams.device))
-        self.cql_alpha = per_agent(configs, "cql_alpha", self.log_alpha)
-        self.target_entropy = -float(act_dim)
-        self.act_dim = act_dim
-        self.optimizers |= {
-            "actor": adam(self.actor.parameters(), c.actor_lr),
-            "critic": adam(self.critic.parameters(), c.critic_lr),
-            "alpha": adam([self.log_alpha], c.alpha_lr),
-        }
+    critic_scheme = "orthogonal"
+    cql_alpha: Tensor  # (A,1)
 
     @torch.no_grad()
-    def start_small(self, act_dim: int) -> None:
+    def start(self) -> None:
         """CORL's heads at the start: the critics' orthogonal with gain 0.01, the policy's Xavier-uniform
         with gain 0.01, μ near 0 and log σ near -1."""
         self.critic.net.head.weight.mul_(1e-2 / 2**0.5)  # orthogonal layers come with gain √2
@@ -108,62 +82,35 @@ class CQL(Algorithm):
         n_in, n_out = head.weight.shape[-2:]
         head.weight.mul_(1e-2 * (6 / (n_in + n_out)) ** 0.5 * n_in**0.5)
         head.bias.zero_()
-        head.bias[..., act_dim:] = -1.0
+        head.bias[..., n_out // 2 :] = -1.0
+
+    def several(self) -> dict[str, int]:
+        """Actions of π at s and at s' for the log-sum-exp."""
+        return dict.fromkeys(("current", "next"), self.configs[0].n_actions)
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
-        """Standard normals for the policy at s and at s', (count,A,B,U) each; uniform actions and normals
-        for the candidates, (count,A,n,B,U) each."""
-        shape, dtype = (self.batch_size, self.act_dim), self.log_alpha.dtype
-        many = (self.configs[0].n_actions, *shape)
-        own = {k: streams.normal(k, step, count, shape, dtype) for k in ("policy", "next_policy")}
-        for k in ("current", "next"):
-            own[k] = streams.normal(k, step, count, many, dtype)
-        own["random"] = 2 * streams.uniform("random", step, count, many, dtype) - 1
-        return {**own, **super().noise(streams, step, count)}
+        """And uniform actions for the log-sum-exp: (count,A,n,B,U)."""
+        shape = (self.configs[0].n_actions, self.batch_size, self.act_dim)
+        uniform = 2 * streams.uniform("random", step, count, shape, self.log_alpha.dtype) - 1
+        return {"random": uniform, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
-        """Temperature, actor, critics, target networks."""
-        c, n_states = self.configs[0], batch.obs.shape[1]
-        alpha = self.log_alpha.detach().exp()  # (A,1)
-        moments = self.actor.moments(batch.obs)  # mean, log σ: (A,B,U) each
+        """Temperature, actor, critics, target critics; all losses at the weights before any step."""
+        moments = self.actor.moments(batch.obs)  # μ, log σ: (A,B,U) each
         action, log_prob = self.actor.squash(*moments, noise["policy"])  # (A,B,U), (A,B)
         with torch.no_grad():
             next_moments = self.actor.moments(batch.next_obs)
-            next_action = self.actor.squash(*next_moments, noise["next_policy"])[0]
-            candidates, log_density = self.candidates(moments, next_moments, noise)
-
-        alpha_loss = -(self.log_alpha * (log_prob.detach() + self.target_entropy)).mean(-1)
-        descend(self.optimizers["alpha"], alpha_loss)
-
+            next_action = self.actor.squash(*next_moments, noise["next_policy"])[0]  # (A,B,U)
+            candidates = self.candidates(moments, next_moments, noise)
+        alpha = self.log_alpha.detach().exp()  # (A,1)
+        descend(self.optimizers["alpha"], self.temperature_loss(log_prob))
         with frozen(self.critic):
-            policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
-            actor_loss = (alpha * log_prob - policy_q.amin(1)).mean(-1)
+            actor_loss = self.actor_loss(batch, action, log_prob, alpha)
             descend(self.optimizers["actor"], actor_loss)
-
-        with torch.no_grad():
-            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            target = batch.rew + c.gamma * batch.mask * next_q.amin(1)  # (A,B)
-        # One pass for the data's action and the candidates of each state.
-        actions = torch.cat([batch.act[:, None], candidates], 1)  # (A,1+3n,B,U)
-        obs = batch.obs[:, None].expand(-1, actions.shape[1], -1, -1)
-        q_all, features = self.critic(obs.flatten(1, 2), actions.flatten(1, 2))
-        q_all = q_all.unflatten(-1, (-1, n_states))  # (A,E,1+3n,B)
-        q, features = q_all[:, :, 0], features[:, :, :n_states]  # (A,E,B), (A,E,B,H)
-        weighted = (q_all[:, :, 1:] - log_density[:, None]) / c.cql_temp
-        gap = (c.cql_temp * weighted.logsumexp(2) - q).mean(-1)  # (A,E)
-        td_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        critic_loss = td_loss + self.cql_alpha * gap
-        metrics = {"critic_loss": td_loss.mean(-1), "cql_gap": gap.mean(-1), "q_data": q.mean((1, 2))}
-        if self.plugin:
-            penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, self.propose(noise), next_action, noise, phase
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
-        polyak(self.critic_target, self.critic, c.tau)
-
-        metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
-        return metrics
+        critic_loss, metrics = self.critic_loss(batch, noise, phase, next_action, *candidates)
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
+        polyak(self.critic_target, self.critic, self.configs[0].tau)
+        return metrics | {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
 
     def candidates(
         self, moments: tuple[Tensor, Tensor], next_moments: tuple[Tensor, Tensor], noise: dict[str, Tensor]
@@ -177,10 +124,38 @@ class CQL(Algorithm):
             torch.cat([log_uniform, log_following, log_current], 1),
         )
 
-    def propose(self, noise: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        """The policy as a plug-in sees it: one reparameterised sample for each of the first n states."""
-        return lambda obs: self.actor(obs, noise["policy"][:, : obs.shape[1]])[0]
+    def actor_loss(self, batch: Batch, action: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
+        """α log π(u|s) - min_i Q_i(s, u): (A,)."""
+        policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
+        return (alpha * log_prob - policy_q.amin(1)).mean(-1)
 
-    def act(self, obs: Tensor) -> Tensor:
-        """Mean action: (A,n,O) -> (A,n,U)."""
-        return self.actor(obs)[0]
+    @torch.no_grad()
+    def target(self, batch: Batch, next_action: Tensor) -> Tensor:
+        """y: (A,B)."""
+        next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+        return batch.rew + self.configs[0].gamma * batch.mask * next_q.amin(1)
+
+    def critic_loss(
+        self,
+        batch: Batch,
+        noise: dict[str, Tensor],
+        phase: int,
+        next_action: Tensor,
+        candidates: Tensor,
+        log_density: Tensor,
+    ) -> tuple[Tensor, Metrics]:
+        """(y - Q_i(s,a))² and the conservative term of each critic, with a plug-in's penalty: (A,E)."""
+        c, n_states = self.configs[0], batch.obs.shape[1]
+        target = self.target(batch, next_action)
+        # One pass for the data's action and the candidates of each state.
+        actions = torch.cat([batch.act[:, None], candidates], 1)  # (A,1+3n,B,U)
+        obs = batch.obs[:, None].expand(-1, actions.shape[1], -1, -1)
+        q_all, features = self.critic(obs.flatten(1, 2), actions.flatten(1, 2))
+        q_all = q_all.unflatten(-1, (-1, n_states))  # (A,E,1+3n,B)
+        q, features = q_all[:, :, 0], features[:, :, :n_states]  # (A,E,B), (A,E,B,H)
+        weighted = (q_all[:, :, 1:] - log_density[:, None]) / c.cql_temp
+        gap = (c.cql_temp * weighted.logsumexp(2) - q).mean(-1)  # (A,E)
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": loss.mean(-1), "cql_gap": gap.mean(-1), "q_data": q.mean((1, 2))}
+        loss, policy = loss + self.cql_alpha * gap, self.propose(noise)
+        return self.penalised(loss, metrics, batch, features, policy, next_action, noise, phase)

@@ -134,53 +134,66 @@ class DiffusionQL(Algorithm):
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Critics, actor, target networks."""
-        c = self.configs[0]
+        self.schedule(noise)
+        action = self.actor.sample(batch.obs, noise["policy"])  # x_0 (A,B,U), with its graph
+        critic_loss, metrics = self.critic_loss(batch, noise, phase, action)
+        descend(self.optimizers["critic"], self.critic.total(critic_loss), self.max_grad_norm)
+        bc_loss = self.bc_loss(batch, noise)
+        with frozen(self.critic):
+            q_loss = self.q_loss(batch, noise, action)
+            actor_loss = bc_loss + self.eta * q_loss
+            descend(self.optimizers["actor"], actor_loss, self.max_grad_norm)
+        if phase % self.configs[0].ema_every == 0:
+            self.follow(noise["ema"])
+        polyak(self.critic_target, self.critic, self.configs[0].tau)
+        return metrics | {"actor_loss": actor_loss, "bc_loss": bc_loss, "q_loss": q_loss}
+
+    @torch.no_grad()
+    def target(self, batch: Batch, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """y (A,B) and the action x̄_0 that it takes, or the first of several (A,B,U)."""
+        n_states, c = batch.obs.shape[1], self.configs[0]
+        copies = noise["next_policy"].shape[2] // n_states
+        next_obs = batch.next_obs.repeat(1, copies, 1)  # (A,copies·B,O)
+        next_action = self.actor_target.sample(next_obs, noise["next_policy"])
+        next_q = self.critic_target(next_obs, next_action)[0]  # (A,E,copies·B)
+        next_value = next_q.unflatten(-1, (copies, -1)).amax(2).amin(1)  # (A,B)
+        return batch.rew + c.gamma * batch.mask * next_value, next_action[:, :n_states]
+
+    def critic_loss(
+        self, batch: Batch, noise: dict[str, Tensor], phase: int, action: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """(y - Q_i(s,a))² of each critic, with a plug-in's penalty: (A,E)."""
+        target, next_action = self.target(batch, noise)
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": self.critic.average(loss), "q_data": self.critic.average(q)}
+
+        def policy(obs: Tensor) -> Tensor:
+            return action[:, : obs.shape[1]].detach()
+
+        return self.penalised(loss, metrics, batch, features, policy, next_action, noise, phase)
+
+    def bc_loss(self, batch: Batch, noise: dict[str, Tensor]) -> Tensor:
+        """|ε - ε_θ(x_t, t, s)|² / dim A: (A,)."""
+        return self.actor.loss(batch.obs, batch.act, noise["diffusion_step"], noise["diffusion"])
+
+    def q_loss(self, batch: Batch, noise: dict[str, Tensor], action: Tensor) -> Tensor:
+        """-Q_i(s, x_0) / mean|Q_j(s, x_0)|: (A,)."""
+        policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
+        scale = policy_q.detach().abs().mean(-1).roll(-1, 1)  # (A,E), of the next critic
+        return -(policy_q.mean(-1) / scale).gather(1, noise["valued"])[:, 0]
+
+    @torch.no_grad()
+    def follow(self, weight: Tensor) -> None:
+        """θ̄ moves towards θ by `weight`."""
+        for average, now in zip(self.actor_target.parameters(), self.actor.parameters(), strict=True):
+            average.lerp_(now, weight)
+
+    def schedule(self, noise: dict[str, Tensor]) -> None:
+        """Learning rates of this update."""
         if "rate" in noise:
             for name, lr in self.lr.items():
                 self.optimizers[name].param_groups[0]["lr"].copy_(noise["rate"] * lr)
-        action = self.actor.sample(batch.obs, noise["policy"])  # (A,B,U), with its graph
-
-        with torch.no_grad():
-            copies = noise["next_policy"].shape[2] // batch.obs.shape[1]
-            next_obs = batch.next_obs.repeat(1, copies, 1)  # (A,copies·B,O)
-            next_action = self.actor_target.sample(next_obs, noise["next_policy"])
-            next_q = self.critic_target(next_obs, next_action)[0]  # (A,E,copies·B)
-            next_value = next_q.unflatten(-1, (copies, -1)).amax(2).amin(1)  # (A,B)
-            target = batch.rew + c.gamma * batch.mask * next_value
-        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
-        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
-        if self.plugin:
-            first_action = next_action[:, : batch.obs.shape[1]]  # (A,B,U): of the first copy
-            penalty, extra = self.plugin.penalty(
-                self.critic,
-                batch,
-                features,
-                lambda obs: action[:, : obs.shape[1]].detach(),
-                first_action,
-                noise,
-                phase,
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1), self.max_grad_norm)
-
-        bc_loss = self.actor.loss(batch.obs, batch.act, noise["diffusion_step"], noise["diffusion"])  # (A,)
-        with frozen(self.critic):
-            policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
-            scale = policy_q.detach().abs().mean(-1).roll(-1, 1)  # (A,E), of the next critic
-            q_loss = -(policy_q.mean(-1) / scale).gather(1, noise["valued"])[:, 0]  # (A,)
-            actor_loss = bc_loss + self.eta * q_loss
-            descend(self.optimizers["actor"], actor_loss, self.max_grad_norm)
-
-        if phase % c.ema_every == 0:
-            with torch.no_grad():
-                for average, now in zip(
-                    self.actor_target.parameters(), self.actor.parameters(), strict=True
-                ):
-                    average.lerp_(now, noise["ema"])
-        polyak(self.critic_target, self.critic, c.tau)
-        metrics |= {"actor_loss": actor_loss, "bc_loss": bc_loss, "q_loss": q_loss}
-        return metrics
 
     @property
     def evaluated(self) -> Denoiser:

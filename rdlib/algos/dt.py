@@ -31,11 +31,11 @@ from torch.nn import functional as F
 from rdlib.data import catalog
 from rdlib.data.batches import Windows
 from rdlib.data.dataset import DataError, Dataset
-from rdlib.engine.base import Algorithm, Metrics, Player, Plugin, per_agent
+from rdlib.engine.base import Algorithm, Metrics, Player, Plugin
 from rdlib.engine.config import ConfigError, check_least
 from rdlib.engine.nets import Initialiser, LayerNorm, Linear
 from rdlib.engine.optim import adamw, descend
-from rdlib.engine.rng import Streams, halves
+from rdlib.engine.rng import Streams, uniform_int16
 
 # The higher of the two returns that the paper asks for (pen: CORL); half of it is the other.
 TARGET_RETURNS = {"hopper": 3600.0, "halfcheetah": 12000.0, "walker2d": 5000.0, "pen": 3100.0}
@@ -159,6 +159,7 @@ class DT(Algorithm):
     """A agents of DT."""
 
     own = ("target_return",)
+    target_return: Tensor  # (A,1)
     plays_on_device = True
 
     def __init__(
@@ -174,7 +175,7 @@ class DT(Algorithm):
         c = configs[0]
         self.context, self.act_dim = c.context, act_dim
         self.actor = Transformer(Initialiser(streams, "actor", dtype, "gpt2"), obs_dim, act_dim, c)
-        self.target_return = per_agent(configs, "target_return", self.actor.head.bias)
+        self.keep_own(self.actor.head.bias)
         lr = torch.tensor(c.actor_lr, device=streams.device)  # a tensor: `update` writes it
         self.optimizers |= {"actor": adamw(self.actor.parameters(), lr, c.weight_decay)}
 
@@ -198,7 +199,7 @@ class DT(Algorithm):
             shapes += [(c.heads, q, tokens), (q, c.width), (q, c.width)]
         sizes = [c.batch_size * torch.Size(s).numel() for s in shapes]
         dropped = min(max(round(c.dropout * 2**16), 1), 2**16 - 1)  # of 2¹⁶
-        kept = (halves(keys, sum(sizes)) >= dropped - 2**15).to(self.target_return)
+        kept = (uniform_int16(keys, sum(sizes)) >= dropped - 2**15).to(self.target_return)
         kept *= 2**16 / (2**16 - dropped)
         parts = kept.split(sizes, -1)
         return [p.unflatten(-1, (c.batch_size, *s)) for p, s in zip(parts, shapes, strict=True)]
@@ -206,13 +207,17 @@ class DT(Algorithm):
     def update(  # type: ignore[override]  # `context` asks for windows
         self, batch: Windows, noise: dict[str, Tensor], phase: int
     ) -> Metrics:
-        """One step of regression on the steps that exist."""
+        """One step of regression."""
+        actor_loss = self.actor_loss(batch, noise)
+        self.optimizers["actor"].param_groups[0]["lr"].copy_(noise["actor_lr"])
+        descend(self.optimizers["actor"], actor_loss, self.configs[0].max_norm)
+        return {"actor_loss": actor_loss}
+
+    def actor_loss(self, batch: Windows, noise: dict[str, Tensor]) -> Tensor:
+        """|π(… R_t s_t) - a_t|² / dim A, mean over the steps that exist: (A,)."""
         keep = self.keep(noise["dropout"]) if "dropout" in noise else None
         error = (self.actor(batch, keep) - batch.act).square().mean(-1)  # (A,B,K)
-        loss = (error * batch.valid).sum((1, 2)) / batch.valid.sum((1, 2))  # (A,)
-        self.optimizers["actor"].param_groups[0]["lr"].copy_(noise["actor_lr"])
-        descend(self.optimizers["actor"], loss, self.configs[0].max_norm)
-        return {"actor_loss": loss}
+        return (error * batch.valid).sum((1, 2)) / batch.valid.sum((1, 2))
 
     def act(self, obs: Tensor) -> Tensor:
         """Actions in states without a past, each the first of an episode of the target return:

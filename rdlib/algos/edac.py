@@ -17,17 +17,16 @@ The backup of the best of several actions (pen-cloned) is the official one: by t
 their targets, each critic's own best, without entropy.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.algos.squashed import SquashedGaussian
+from rdlib.engine.base import Batch, Metrics
 from rdlib.engine.config import REWARDS, check_choice, check_least
-from rdlib.engine.nets import Critic, GaussianActor, Initialiser, frozen_copy, pessimistic, polyak
-from rdlib.engine.optim import adam, descend, frozen
-from rdlib.engine.rng import Streams
+from rdlib.engine.nets import pessimistic, polyak
+from rdlib.engine.optim import descend, frozen
 
 
 @dataclass(frozen=True)
@@ -71,106 +70,61 @@ def diversity(gradients: Tensor, active: Tensor | None = None) -> Tensor:
     return (every - unit.square().sum((1, 3))).mean(-1) / (n - 1)
 
 
-class EDAC(Algorithm):
+class EDAC(SquashedGaussian):
     """A agents of EDAC."""
 
     own = ("beta", "eta", "n_critics", "rewards")
+    beta: Tensor  # (A,1)
+    eta: Tensor  # (A,1)
 
-    def __init__(
-        self,
-        configs: Sequence[Config],
-        streams: Streams,
-        obs_dim: int,
-        act_dim: int,
-        plugin: Plugin | None = None,
-        dtype: torch.dtype = torch.float32,
-    ):
-        super().__init__(configs, streams, plugin)
-        c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = GaussianActor(
-            Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth
-        )
-        self.critic = Critic(
-            Initialiser(streams, "critic", dtype),
-            *dims,
-            [c.n_critics for c in configs],
-            c.width,
-            c.depth,
-            c.layer_norm,
-        )
-        self.critic_target = frozen_copy(self.critic)
-        self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype, device=streams.device))
-        self.beta = per_agent(configs, "beta", self.log_alpha)
-        self.eta = per_agent(configs, "eta", self.log_alpha)
-        self.target_entropy = -float(act_dim)
-        self.act_dim = act_dim
-        self.optimizers |= {
-            "actor": adam(self.actor.parameters(), c.actor_lr),
-            "critic": adam(self.critic.parameters(), c.critic_lr),
-            "alpha": adam([self.log_alpha], c.alpha_lr),
-        }
-
-    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
-        """Standard normals for the policy at s and at s', (count,A,B,U) each, and for the best of several
-        actions at s', (count,A,n,B,U)."""
-        shape, dtype = (self.batch_size, self.act_dim), self.log_alpha.dtype
-        own = {k: streams.normal(k, step, count, shape, dtype) for k in ("policy", "next_policy")}
-        if n := self.configs[0].max_q_backup:
-            own["backup"] = streams.normal("backup", step, count, (n, *shape), dtype)
-        return {**own, **super().noise(streams, step, count)}
+    def several(self) -> dict[str, int]:
+        """Actions at s', the best of which is backed up."""
+        return {"backup": self.configs[0].max_q_backup}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
-        """Temperature, actor, critics, target networks."""
-        c, active, average = self.configs[0], self.critic.active, self.critic.average
+        """Temperature, actor, critics, target critics."""
         action, log_prob = self.actor(batch.obs, noise["policy"])  # (A,B,U), (A,B)
-
-        alpha_loss = -(self.log_alpha * (log_prob.detach() + self.target_entropy)).mean(-1)
-        descend(self.optimizers["alpha"], alpha_loss)
-        alpha = self.log_alpha.detach().exp()  # (A,1)
-
+        descend(self.optimizers["alpha"], self.temperature_loss(log_prob))
+        alpha = self.log_alpha.detach().exp()  # (A,1), just moved
         with frozen(self.critic):
-            policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
-            value = pessimistic(policy_q, c.target, self.beta, active)  # (A,B)
-            actor_loss = (alpha * log_prob - value).mean(-1)
+            actor_loss = self.actor_loss(batch, action, log_prob, alpha)
             descend(self.optimizers["actor"], actor_loss)
+        critic_loss, metrics = self.critic_loss(batch, noise, phase, alpha)
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
+        polyak(self.critic_target, self.critic, self.configs[0].tau)
+        return metrics | {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
 
-        with torch.no_grad():
-            next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
-            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob
-            if c.max_q_backup:
-                moments = self.actor.moments(batch.next_obs)
-                actions = self.actor.squash(*moments, noise["backup"])[0]  # (A,n,B,U)
-                best_q = self.critic.best(batch.next_obs, actions)  # (A,E,B)
-                next_value = pessimistic(best_q, "min", self.beta, active)
-            target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
-        act = batch.act[:, None].expand(-1, self.critic.members, -1, -1)
-        act.requires_grad_()  # (A,E,B,U): one for each g_i
+    def actor_loss(self, batch: Batch, action: Tensor, log_prob: Tensor, alpha: Tensor) -> Tensor:
+        """α log π(u|s) - the critics' pessimistic value of u: (A,)."""
+        policy_q = self.critic(batch.obs, action)[0]  # (A,E,B)
+        value = pessimistic(policy_q, self.configs[0].target, self.beta, self.critic.active)  # (A,B)
+        return (alpha * log_prob - value).mean(-1)
+
+    @torch.no_grad()
+    def target(self, batch: Batch, noise: dict[str, Tensor], alpha: Tensor) -> tuple[Tensor, Tensor]:
+        """y (A,B) and the action a' that it takes (A,B,U)."""
+        c, active = self.configs[0], self.critic.active
+        next_action, next_log_prob = self.actor(batch.next_obs, noise["next_policy"])
+        next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+        next_value = pessimistic(next_q, c.target, self.beta, active) - alpha * next_log_prob  # (A,B)
+        if c.max_q_backup:
+            actions = self.actor(batch.next_obs, noise["backup"])[0]  # (A,n,B,U)
+            best_q = self.critic.best(batch.next_obs, actions)  # (A,E,B)
+            next_value = pessimistic(best_q, "min", self.beta, active)
+        return batch.rew + c.gamma * batch.mask * next_value, next_action
+
+    def critic_loss(
+        self, batch: Batch, noise: dict[str, Tensor], phase: int, alpha: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """(y - Q_i(s,a))² and a share of the diversity loss of each critic, with a plug-in's penalty."""
+        target, next_action = self.target(batch, noise, alpha)
+        act = batch.act[:, None].expand(-1, self.critic.members, -1, -1).requires_grad_()  # (A,E,B,U)
         q, features = self.critic(batch.obs, act)  # (A,E,B), (A,E,B,H)
-        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": self.critic.average(loss), "q_data": self.critic.average(q)}
         if any(c.eta for c in self.configs):
             (gradients,) = torch.autograd.grad(q.sum(), act, create_graph=True)  # (A,E,B,U)
-            diversity_loss = diversity(gradients, active)  # (A,)
-            # A share for each member: the losses are summed over them.
-            n = c.n_critics if active is None else active.sum(1, keepdim=True)
-            critic_loss = critic_loss + self.eta * diversity_loss[:, None] / n
-            metrics["diversity_loss"] = diversity_loss
-        if self.plugin:
-            penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, self.propose(noise), next_action, noise, phase
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], self.critic.total(critic_loss))
-        polyak(self.critic_target, self.critic, c.tau)
-
-        metrics |= {"actor_loss": actor_loss, "alpha": alpha[:, 0], "entropy": -log_prob.mean(-1)}
-        return metrics
-
-    def propose(self, noise: dict[str, Tensor]) -> Callable[[Tensor], Tensor]:
-        """The policy as a plug-in sees it: one reparameterised sample for each of the first n states."""
-        return lambda obs: self.actor(obs, noise["policy"][:, : obs.shape[1]])[0]
-
-    def act(self, obs: Tensor) -> Tensor:
-        """Mean action: (A,n,O) -> (A,n,U)."""
-        return self.actor(obs)[0]
+            metrics["diversity_loss"] = diversity(gradients, self.critic.active)  # (A,)
+            loss = loss + self.eta * metrics["diversity_loss"][:, None] / self.critic.own  # one share each
+        policy = self.propose(noise)
+        return self.penalised(loss, metrics, batch, features, policy, next_action, noise, phase)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin
 from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
 from rdlib.engine.nets import MLP, Actor, Critic, Initialiser, frozen_copy, polyak
 from rdlib.engine.optim import adam, descend
@@ -75,6 +75,8 @@ class IQL(Algorithm):
     """A agents of IQL."""
 
     own = ("expectile", "temperature", "rewards")
+    expectile: Tensor  # τ (A,1)
+    temperature: Tensor  # β (A,1)
 
     def __init__(
         self,
@@ -98,8 +100,7 @@ class IQL(Algorithm):
         self.critic = Critic(init("critic"), *dims, c.n_critics, c.width, c.depth, c.layer_norm)
         self.critic_target = frozen_copy(self.critic)
         self.value = MLP(init("value"), (), obs_dim, 1, c.width, c.depth)
-        self.expectile = per_agent(configs, "expectile", self.log_std)
-        self.temperature = per_agent(configs, "temperature", self.log_std)
+        self.keep_own(self.log_std)
         actor_lr = torch.tensor(c.actor_lr, device=streams.device)  # a tensor: `update` writes it
         self.optimizers |= {
             "value": adam(self.value.parameters(), c.value_lr),
@@ -121,39 +122,48 @@ class IQL(Algorithm):
         return {**own, **super().noise(streams, step, count)}
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
-        """V, actor, critics, target networks."""
-        c = self.configs[0]
+        """V, actor, critics, target critics."""
         with torch.no_grad():
             target_q = self.critic_target(batch.obs, batch.act)[0].amin(1)  # (A,B)
-        advantage = target_q - self.value(batch.obs)[..., 0]  # (A,B)
-        value_loss = expectile_loss(advantage, self.expectile).mean(-1)
+        value_loss = self.value_loss(batch, target_q)
         descend(self.optimizers["value"], value_loss)
-
-        with torch.no_grad():
-            both = self.value(torch.cat([batch.obs, batch.next_obs], 1))[..., 0]  # (A,2B)
-            v, next_value = both.chunk(2, 1)  # (A,B) each, of the V just moved
-            weight = (self.temperature * (target_q - v)).exp().clamp(max=c.max_weight)
-        log_prob = self.log_prob(batch, noise.get("keep"))  # (A,B)
-        actor_loss = -(weight * log_prob).mean(-1)
+        weight, next_value = self.moved(batch, target_q)
+        actor_loss = self.actor_loss(batch, weight, noise.get("keep"))
         self.optimizers["actor"].param_groups[0]["lr"].copy_(noise["actor_lr"])
         descend(self.optimizers["actor"], actor_loss)
+        critic_loss, metrics = self.critic_loss(batch, noise, phase, next_value)
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
+        polyak(self.critic_target, self.critic, self.configs[0].tau)
+        return metrics | {"value_loss": value_loss, "actor_loss": actor_loss, "weight": weight.mean(-1)}
 
-        target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
+    def value_loss(self, batch: Batch, target_q: Tensor) -> Tensor:
+        """L_τ(min_i Q̄_i(s, a) - V(s)): (A,)."""
+        advantage = target_q - self.value(batch.obs)[..., 0]  # (A,B)
+        return expectile_loss(advantage, self.expectile).mean(-1)
+
+    @torch.no_grad()
+    def moved(self, batch: Batch, target_q: Tensor) -> tuple[Tensor, Tensor]:
+        """min(exp(β (min_i Q̄_i(s, a) - V(s))), 100) and V(s') of the V just moved: (A,B) each."""
+        both = self.value(torch.cat([batch.obs, batch.next_obs], 1))[..., 0]  # (A,2B)
+        v, next_value = both.chunk(2, 1)
+        weight = (self.temperature * (target_q - v)).exp()
+        return weight.clamp(max=self.configs[0].max_weight), next_value
+
+    def actor_loss(self, batch: Batch, weight: Tensor, keep: Tensor | None) -> Tensor:
+        """-weight · log π(a|s): (A,)."""
+        return -(weight * self.log_prob(batch, keep)).mean(-1)
+
+    def critic_loss(
+        self, batch: Batch, noise: dict[str, Tensor], phase: int, next_value: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """(r + γ V(s') - Q_i(s,a))² of each critic, with a plug-in's penalty: (A,E)."""
+        target = batch.rew + self.configs[0].gamma * batch.mask * next_value  # (A,B)
         q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
-        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
-        if self.plugin:
-            with torch.no_grad():
-                next_action = self.actor(batch.next_obs)  # (A,B,U)
-            penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, self.actor, next_action, noise, phase
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
-        polyak(self.critic_target, self.critic, c.tau)
-
-        metrics |= {"value_loss": value_loss, "actor_loss": actor_loss, "weight": weight.mean(-1)}
-        return metrics
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": self.critic.average(loss), "q_data": self.critic.average(q)}
+        with torch.no_grad():  # the backup asks for no action: only a plug-in may
+            next_action = self.actor(batch.next_obs) if self.plugin else batch.act  # (A,B,U)
+        return self.penalised(loss, metrics, batch, features, self.actor, next_action, noise, phase)
 
     def log_prob(self, batch: Batch, keep: Tensor | None) -> Tensor:
         """log π(a|s) of the data's actions, with dropout where `keep` (A,layers,B,H) is False: (A,B)."""

@@ -11,18 +11,16 @@ Deviations
 2. States are normalised by moments in float64 (officially float32); ε = 1e-3 as there.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.algos.deterministic import Deterministic
+from rdlib.engine.base import Batch, Metrics
 from rdlib.engine.config import check_least
-from rdlib.engine.nets import Actor, Critic, Initialiser, frozen_copy, polyak
-from rdlib.engine.optim import adam, descend, frozen
-from rdlib.engine.rng import Streams
+from rdlib.engine.nets import polyak
+from rdlib.engine.optim import descend, frozen
 
 
 @dataclass(frozen=True)
@@ -51,73 +49,47 @@ class Config:
         check_least(self, 0, "alpha", "policy_noise", "noise_clip")
 
 
-class TD3BC(Algorithm):
+class TD3BC(Deterministic):
     """A agents of TD3+BC."""
 
     own = ("alpha",)
-
-    def __init__(
-        self,
-        configs: Sequence[Config],
-        streams: Streams,
-        obs_dim: int,
-        act_dim: int,
-        plugin: Plugin | None = None,
-        dtype: torch.dtype = torch.float32,
-    ):
-        super().__init__(configs, streams, plugin)
-        c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = Actor(Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth)
-        self.critic = Critic(
-            Initialiser(streams, "critic", dtype), *dims, c.n_critics, c.width, c.depth, c.layer_norm
-        )
-        self.actor_target = frozen_copy(self.actor)
-        self.critic_target = frozen_copy(self.critic)
-        self.alpha = per_agent(configs, "alpha", self.actor.net.head.bias)
-        self.act_dim, self.dtype = act_dim, dtype
-        self.optimizers |= {
-            "actor": adam(self.actor.parameters(), c.actor_lr),
-            "critic": adam(self.critic.parameters(), c.critic_lr),
-        }
-        self.period = math.lcm(self.period, c.policy_delay)
-
-    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
-        """Standard normals of target policy smoothing: (count,A,B,U)."""
-        smoothing = streams.normal("smoothing", step, count, (self.batch_size, self.act_dim), self.dtype)
-        return {"smoothing": smoothing, **super().noise(streams, step, count)}
+    alpha: Tensor  # (A,1)
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Critics; every `policy_delay`-th time the actor and the target networks."""
         c = self.configs[0]
-        with torch.no_grad():
-            smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
-            next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
-            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            next_value = next_q.amin(1)  # (A,B)
-            target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
-        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
-        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": critic_loss.mean(-1), "q_data": q.mean((1, 2))}
-        if self.plugin:
-            penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, self.actor, next_action, noise, phase
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
-        descend(self.optimizers["critic"], critic_loss.sum(-1))
-
+        critic_loss, metrics = self.critic_loss(batch, noise, phase)
+        descend(self.optimizers["critic"], self.critic.total(critic_loss))
         if phase % c.policy_delay == 0:
             with frozen(self.critic):
-                action = self.actor(batch.obs)  # (A,B,U)
-                policy_q = self.critic.first(batch.obs, action)  # (A,B)
-                scale = self.alpha / policy_q.detach().abs().mean(-1, keepdim=True)  # λ (A,1)
-                distance = (action - batch.act).square().mean(-1)  # (A,B)
-                actor_loss = (distance - scale * policy_q).mean(-1)
-                descend(self.optimizers["actor"], actor_loss)
+                metrics["actor_loss"] = self.actor_loss(batch)
+                descend(self.optimizers["actor"], metrics["actor_loss"])
             polyak(self.critic_target, self.critic, c.tau)
             polyak(self.actor_target, self.actor, c.tau)
-            metrics["actor_loss"] = actor_loss
         return metrics
 
-    def act(self, obs: Tensor) -> Tensor:
-        """π(s): (A,n,O) -> (A,n,U)."""
-        return self.actor(obs)
+    @torch.no_grad()
+    def target(self, batch: Batch, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """y (A,B) and the action ã that it takes (A,B,U)."""
+        c = self.configs[0]
+        smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
+        next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
+        next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+        next_value = next_q.amin(1)  # (A,B)
+        return batch.rew + c.gamma * batch.mask * next_value, next_action
+
+    def critic_loss(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> tuple[Tensor, Metrics]:
+        """(y - Q_i(s,a))² of each critic, with a plug-in's penalty: (A,E)."""
+        target, next_action = self.target(batch, noise)
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": self.critic.average(loss), "q_data": self.critic.average(q)}
+        return self.penalised(loss, metrics, batch, features, self.actor, next_action, noise, phase)
+
+    def actor_loss(self, batch: Batch) -> Tensor:
+        """|π(s) - a|² / dim A - λ Q_1(s, π(s)): (A,)."""
+        action = self.actor(batch.obs)  # (A,B,U)
+        policy_q = self.critic.first(batch.obs, action)  # (A,B)
+        scale = self.alpha / policy_q.detach().abs().mean(-1, keepdim=True)  # λ (A,1)
+        distance = (action - batch.act).square().mean(-1)  # (A,B)
+        return (distance - scale * policy_q).mean(-1)

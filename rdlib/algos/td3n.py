@@ -13,18 +13,16 @@ Deviations
 3. The actor and the targets move at updates 0, d, 2d, …, officially at d-1, 2d-1, …
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rdlib.engine.base import Algorithm, Batch, Metrics, Plugin, per_agent
+from rdlib.algos.deterministic import Deterministic
+from rdlib.engine.base import Batch, Metrics
 from rdlib.engine.config import check_choice, check_least
-from rdlib.engine.nets import Actor, Critic, Initialiser, frozen_copy, pessimistic, polyak
-from rdlib.engine.optim import adam, descend, frozen
-from rdlib.engine.rng import Streams
+from rdlib.engine.nets import pessimistic, polyak
+from rdlib.engine.optim import descend, frozen
 
 
 @dataclass(frozen=True)
@@ -55,75 +53,45 @@ class Config:
         check_least(self, 0, "beta", "policy_noise", "noise_clip")
 
 
-class TD3N(Algorithm):
+class TD3N(Deterministic):
     """A agents of TD3-N-UNC."""
 
     own = ("beta", "n_critics")
-
-    def __init__(
-        self,
-        configs: Sequence[Config],
-        streams: Streams,
-        obs_dim: int,
-        act_dim: int,
-        plugin: Plugin | None = None,
-        dtype: torch.dtype = torch.float32,
-    ):
-        super().__init__(configs, streams, plugin)
-        c, dims = configs[0], (obs_dim, act_dim)
-        self.actor = Actor(Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth)
-        self.critic = Critic(
-            Initialiser(streams, "critic", dtype),
-            *dims,
-            [c.n_critics for c in configs],
-            c.width,
-            c.depth,
-            c.layer_norm,
-        )
-        self.actor_target = frozen_copy(self.actor)
-        self.critic_target = frozen_copy(self.critic)
-        self.beta = per_agent(configs, "beta", self.actor.net.head.bias)
-        self.act_dim, self.dtype = act_dim, dtype
-        self.optimizers |= {
-            "actor": adam(self.actor.parameters(), c.actor_lr),
-            "critic": adam(self.critic.parameters(), c.critic_lr),
-        }
-        self.period = math.lcm(self.period, c.policy_delay)
-
-    def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
-        """Standard normals of target policy smoothing: (count,A,B,U)."""
-        smoothing = streams.normal("smoothing", step, count, (self.batch_size, self.act_dim), self.dtype)
-        return {"smoothing": smoothing, **super().noise(streams, step, count)}
+    beta: Tensor  # (A,1)
 
     def update(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> Metrics:
         """Critics; every `policy_delay`-th time the actor and the target networks."""
-        c, active, average = self.configs[0], self.critic.active, self.critic.average
-        with torch.no_grad():
-            smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
-            next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
-            next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
-            next_value = pessimistic(next_q, c.target, self.beta, active)  # (A,B)
-            target = batch.rew + c.gamma * batch.mask * next_value  # (A,B)
-        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
-        critic_loss = (q - target[:, None]).square().mean(-1)  # (A,E)
-        metrics = {"critic_loss": average(critic_loss), "q_data": average(q)}
-        if self.plugin:
-            penalty, extra = self.plugin.penalty(
-                self.critic, batch, features, self.actor, next_action, noise, phase
-            )
-            critic_loss, metrics = critic_loss + penalty, metrics | extra
+        c = self.configs[0]
+        critic_loss, metrics = self.critic_loss(batch, noise, phase)
         descend(self.optimizers["critic"], self.critic.total(critic_loss))
-
         if phase % c.policy_delay == 0:
             with frozen(self.critic):
-                policy_q = self.critic(batch.obs, self.actor(batch.obs))[0]  # (A,E,B)
-                actor_loss = -pessimistic(policy_q, c.target, self.beta, active).mean(-1)
-                descend(self.optimizers["actor"], actor_loss)
+                metrics["actor_loss"] = self.actor_loss(batch)
+                descend(self.optimizers["actor"], metrics["actor_loss"])
             polyak(self.critic_target, self.critic, c.tau)
             polyak(self.actor_target, self.actor, c.tau)
-            metrics["actor_loss"] = actor_loss
         return metrics
 
-    def act(self, obs: Tensor) -> Tensor:
-        """π(s): (A,n,O) -> (A,n,U)."""
-        return self.actor(obs)
+    @torch.no_grad()
+    def target(self, batch: Batch, noise: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """y (A,B) and the action ã that it takes (A,B,U)."""
+        c = self.configs[0]
+        smoothing = (noise["smoothing"] * c.policy_noise).clamp(-c.noise_clip, c.noise_clip)
+        next_action = (self.actor_target(batch.next_obs) + smoothing).clamp(-1, 1)  # (A,B,U)
+        next_q = self.critic_target(batch.next_obs, next_action)[0]  # (A,E,B)
+        next_value = pessimistic(next_q, c.target, self.beta, self.critic.active)  # (A,B)
+        return batch.rew + c.gamma * batch.mask * next_value, next_action
+
+    def critic_loss(self, batch: Batch, noise: dict[str, Tensor], phase: int) -> tuple[Tensor, Metrics]:
+        """(y - Q_i(s,a))² of each critic, with a plug-in's penalty: (A,E)."""
+        target, next_action = self.target(batch, noise)
+        q, features = self.critic(batch.obs, batch.act)  # (A,E,B), (A,E,B,H)
+        loss = (q - target[:, None]).square().mean(-1)  # (A,E)
+        metrics = {"critic_loss": self.critic.average(loss), "q_data": self.critic.average(q)}
+        return self.penalised(loss, metrics, batch, features, self.actor, next_action, noise, phase)
+
+    def actor_loss(self, batch: Batch) -> Tensor:
+        """-(mean_i Q_i - β std_i Q_i)(s, π(s)): (A,)."""
+        policy_q = self.critic(batch.obs, self.actor(batch.obs))[0]  # (A,E,B)
+        value = pessimistic(policy_q, self.configs[0].target, self.beta, self.critic.active)  # (A,B)
+        return -value.mean(-1)

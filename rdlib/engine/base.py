@@ -81,6 +81,7 @@ class Algorithm(nn.Module):
     (see `Batch`).
     """
 
+    critic: Critic  # where there is one
     total_steps = 0  # gradient updates of the whole run, for schedules; set by rdlib.algos.build
     context = 0  # steps of one element of a minibatch; 0: single transitions (rdlib.data.batches)
     own: tuple[str, ...] = ()  # fields that agents of one batch may differ in
@@ -102,6 +103,12 @@ class Algorithm(nn.Module):
             self.optimizers |= plugin.optimizers
             self.period = plugin.period
 
+    def keep_own(self, like: Tensor) -> None:
+        """Make every number of `own` that has a fraction a tensor (A,1) of that name, of `like`'s type."""
+        for field in self.own:
+            if isinstance(getattr(self.configs[0], field), float):
+                setattr(self, field, per_agent(self.configs, field, like))
+
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
         """The random numbers of updates `step` … `step+count-1`: tensors (count, A, …)."""
         return self.plugin.noise(streams, step, count) if self.plugin else {}
@@ -110,6 +117,24 @@ class Algorithm(nn.Module):
         """One gradient update of every agent; `phase` is the update's number modulo `period`.
         Returns metrics (A,)."""
         raise NotImplementedError
+
+    def penalised(
+        self,
+        loss: Tensor,
+        metrics: Metrics,
+        batch: Batch,
+        features: Tensor,
+        policy: Callable[[Tensor], Tensor],
+        next_action: Tensor,
+        noise: dict[str, Tensor],
+        phase: int,
+    ) -> tuple[Tensor, Metrics]:
+        """Each critic's loss (A,E) with the plug-in's penalty, and its metrics beside `metrics`; without a
+        plug-in both as they are. For the rest see `Plugin.penalty`."""
+        if not self.plugin:
+            return loss, metrics
+        penalty, more = self.plugin.penalty(self.critic, batch, features, policy, next_action, noise, phase)
+        return loss + penalty, metrics | more
 
     def act(self, obs: Tensor) -> Tensor:
         """The evaluated policy: (A,n,O) -> (A,n,U)."""

@@ -204,6 +204,11 @@ class Critic(nn.Module):
         q = self(obs.flatten(1, 2), actions.flatten(1, 2))[0]  # (A,E,nB)
         return q.unflatten(-1, actions.shape[1:3]).amax(2)
 
+    @property
+    def own(self) -> Tensor | int:
+        """How many critics an agent has: one number for all agents, or (A,1)."""
+        return self.members if self.active is None else self.active.sum(1, keepdim=True)
+
     def total(self, x: Tensor) -> Tensor:
         """Sum over an agent's own critics: (A,E) -> (A,)."""
         return (x if self.active is None else x * self.active).sum(-1)

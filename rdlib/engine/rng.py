@@ -36,19 +36,19 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
     return [c0, c1, c2, c3]
 
 
-def halves(keys: Tensor, n: int) -> Tensor:
+def uniform_int16(keys: Tensor, n: int) -> Tensor:
     """Uniform 16-bit numbers in [-2^15, 2^15), int16 (A, n), from one key each, int64 (A,).
 
     SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), a third of Philox's time for the same bits. For masks
     of millions of elements, which are made inside an update from a key that `Streams.words` drew for it:
     those of all the updates of a call would not fit in memory.
     """
-    return _halves(keys, n)
+    return _uniform_int16(keys, n)
 
 
 # One operation for rdlib.engine.compiled: C++ leaves int64 overflow open, and a compiler made use of that.
-@torch.library.custom_op("rdlib::halves", mutates_args=())
-def _halves(keys: Tensor, n: int) -> Tensor:
+@torch.library.custom_op("rdlib::uniform_int16", mutates_args=())
+def _uniform_int16(keys: Tensor, n: int) -> Tensor:
     z = torch.arange(1, -(-n // 4) + 1, device=keys.device) * -0x61C8864680B583EB + keys[:, None]
     # >> copies the sign bit: the masks make it a logical shift. The odd constants are those of the
     # paper minus 2^64.
@@ -58,7 +58,7 @@ def _halves(keys: Tensor, n: int) -> Tensor:
     return z.view(torch.int16)[:, :n]
 
 
-@_halves.register_fake
+@_uniform_int16.register_fake
 def _(keys: Tensor, n: int) -> Tensor:
     return keys.new_empty((len(keys), -(-n // 4) * 4), dtype=torch.int16)[:, :n]
 

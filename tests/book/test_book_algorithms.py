@@ -57,6 +57,17 @@ def test_every_algorithm_has_a_page_and_the_index_leads_to_it():
 
 
 @pytest.mark.parametrize("name", BASES)
+def test_a_page_gives_shapes_of_what_the_code_names(name):
+    """And the shapes of whatever the page shows of the shared layers (`self.beta` stands for `beta`)."""
+    text = (BOOK / "algorithms" / f"{name}.md").read_text()
+    shapes = re.findall(r"^\| (`.*?) \| .*\([AB],?.*$", text, flags=re.MULTILINE)
+    found = {word for line in shapes for word in re.findall(r"`([\w.]+)", line)}
+    code = pages.source(name).read_text()
+    assert shapes or name == "bc"
+    assert {word for word in found if not re.search(rf"\b{re.escape(word)}\b", code)} == set()
+
+
+@pytest.mark.parametrize("name", BASES)
 def test_deviations_are_read_whole(name):
     header = ast.get_docstring(ast.parse(pages.source(name).read_text()))
     items, below = pages.deviations(header)
