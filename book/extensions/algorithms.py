@@ -25,7 +25,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from rdlib.algos import ALGORITHMS
-from rdlib.algos.cells import FILE, Cell, cells
+from rdlib.algos.cells import FILE, Settings, cells
 
 COLUMNS = ("datasets", "columns of", "updates", "settings, else the defaults", "source")
 
@@ -87,7 +87,7 @@ class Deviations(SphinxDirective):
         return found + ([inline(below)] if below else [])
 
 
-def rows(algo: str, every: Sequence[Cell]) -> list[list[str]]:
+def rows(algo: str, every: Sequence[Settings]) -> list[list[str]]:
     """The cells of `algo` and its RD variant, COLUMNS wide: datasets with the same settings in one row."""
     own = [c for c in every if c.algo in (algo, f"{algo}_rd")]
     if not own:

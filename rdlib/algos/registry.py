@@ -1,45 +1,123 @@
-"""The algorithms, one file each, and the names they go by.
+"""The algorithms and the names they go by. Imports no torch: an algorithm's file is imported when used.
 
 A name is an algorithm and any of the suffixes `_rd` (Representation Distinction), `_dr3` (DR3) and `_ln`
 (layer norm in the critics): td3n, td3n_rd, diffusion_ql, sacn_ln, td3n_ln_rd, …
+
+Algorithms of other packages: `register`, or an entry point of the group `rdlib.algorithms` whose value is an
+`AlgorithmEntry`, which every process finds, so that the command line does too.
 """
 
+from __future__ import annotations
+
+import dataclasses
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from rdlib.algos import bc, cql, diffusion_ql, dt, edac, iql, sacn, td3bc, td3n
 from rdlib.algos.scales import SCALES, Scale
-from rdlib.engine.base import Algorithm, Plugin, shared
 from rdlib.engine.config import ConfigError, near, override
-from rdlib.engine.rng import Streams
-from rdlib.rd import DR3, RD, DR3Config, RDConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from rdlib.engine.base import Algorithm, Plugin
+    from rdlib.engine.rng import Streams
+
+GROUP = "rdlib.algorithms"
+_PLUGINS = {"rd": "RDConfig", "dr3": "DR3Config"}  # suffixes, and their configurations in rdlib.rd
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One algorithm: its classes, and its sizes of run by the name of the scale."""
+class AlgorithmEntry:
+    """One algorithm: its two classes, or where they are, and its sizes of run by the name of the scale."""
 
-    config: type
-    agent: Any  # a subclass of Algorithm
-    critic: bool
-    scales: dict[str, Scale]
+    config_class: type | str  # "module:Name" is imported when used
+    agent_class: Any  # a subclass of Algorithm, or "module:Name"
+    critic: bool  # whether it has critics, for plug-ins and layer norm to act on
+    scales: dict[str, Scale]  # "quick" and "paper"
+
+    @property
+    def config(self) -> type:
+        """The dataclass of its hyperparameters."""
+        return _imported(self.config_class)
+
+    @property
+    def agent(self) -> Any:
+        """The subclass of Algorithm."""
+        return _imported(self.agent_class)
+
+
+@cache
+def _imported(where: Any) -> Any:
+    if not isinstance(where, str):
+        return where
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _own(module: str, agent: str, critic: bool = True) -> AlgorithmEntry:
+    path = f"rdlib.algos.{module}"
+    return AlgorithmEntry(f"{path}:Config", f"{path}:{agent}", critic, SCALES[module])
 
 
 ALGORITHMS = {
-    "bc": Entry(bc.Config, bc.BC, False, SCALES["bc"]),
-    "td3n": Entry(td3n.Config, td3n.TD3N, True, SCALES["td3n"]),
-    "sacn": Entry(sacn.Config, sacn.SACN, True, SCALES["sacn"]),
-    "td3bc": Entry(td3bc.Config, td3bc.TD3BC, True, SCALES["td3bc"]),
-    "iql": Entry(iql.Config, iql.IQL, True, SCALES["iql"]),
-    "cql": Entry(cql.Config, cql.CQL, True, SCALES["cql"]),
-    "edac": Entry(edac.Config, edac.EDAC, True, SCALES["edac"]),
-    "diffusion_ql": Entry(diffusion_ql.Config, diffusion_ql.DiffusionQL, True, SCALES["diffusion_ql"]),
-    "dt": Entry(dt.Config, dt.DT, False, SCALES["dt"]),
+    "bc": _own("bc", "BC", critic=False),
+    "td3n": _own("td3n", "TD3N"),
+    "sacn": _own("sacn", "SACN"),
+    "td3bc": _own("td3bc", "TD3BC"),
+    "iql": _own("iql", "IQL"),
+    "cql": _own("cql", "CQL"),
+    "edac": _own("edac", "EDAC"),
+    "diffusion_ql": _own("diffusion_ql", "DiffusionQL"),
+    "dt": _own("dt", "DT", critic=False),
 }
-_PLUGINS: dict[str, type] = {"rd": RDConfig, "dr3": DR3Config}
+_BUILT_IN = frozenset(ALGORITHMS)
+
+
+def register(name: str, config: type, agent: Any, scales: dict[str, Scale], critic: bool = True) -> None:
+    """Give an algorithm a name in this process: `config`, a frozen dataclass whose fields have defaults, and
+    `agent`, a subclass of `rdlib.engine.base.Algorithm`. Its suffixes come with it. A name registered before
+    is replaced, a built-in one is not. Raises ConfigError."""
+    _add(name, AlgorithmEntry(config, agent, critic, scales))
+
+
+def _add(name: str, entry: AlgorithmEntry) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or name.split("_")[-1] in ("ln", *_PLUGINS):
+        raise ConfigError(
+            f"algorithm {name!r}: expected lower case letters, digits and _, without a suffix _rd, _dr3, _ln"
+        )
+    if name in _BUILT_IN:
+        raise ConfigError(f"algorithm {name!r}: rdlib has one of this name; choose another")
+    if missing := {"quick", "paper"} - entry.scales.keys():
+        raise ConfigError(f"algorithm {name!r}: scales lack {', '.join(sorted(missing))}")
+    if not dataclasses.is_dataclass(entry.config):
+        raise ConfigError(f"algorithm {name!r}: {entry.config!r} is no dataclass")
+    fields = {f.name for f in dataclasses.fields(entry.config)}
+    needed = {"batch_size", *(("actor_width", "actor_depth", "layer_norm") if entry.critic else ())}
+    if missing := needed - fields:
+        raise ConfigError(f"algorithm {name!r}: its configuration lacks {', '.join(sorted(missing))}")
+    for scale in entry.scales.values():
+        override(entry.config(), scale.overrides, name)
+    ALGORITHMS[name] = entry
+
+
+@cache
+def _found() -> None:
+    """Add what other packages offer, once a process. One that cannot be used is a warning: it must not
+    stop the others."""
+    for point in entry_points(group=GROUP):
+        try:
+            entry = point.load()
+            if not isinstance(entry, AlgorithmEntry):
+                raise ConfigError(f"algorithm {point.name!r}: {point.value} is no AlgorithmEntry")
+            _add(point.name, entry)
+        except Exception as error:  # whatever another package's import raises
+            warnings.warn(f"entry point {point.name} = {point.value} ({GROUP}): {error}", stacklevel=2)
 
 
 @dataclass(frozen=True)
@@ -47,7 +125,7 @@ class Recipe:
     """What a name stands for."""
 
     name: str
-    entry: Entry
+    entry: AlgorithmEntry
     plugin: str | None  # "rd", "dr3"
     layer_norm: bool
 
@@ -69,17 +147,20 @@ class Recipe:
                     f"none{more}"
                 )
             return None
-        return override(_PLUGINS[self.plugin](), overrides, f"{self.name} plug-in")
+        default = _imported(f"rdlib.rd:{_PLUGINS[self.plugin]}")()
+        return override(default, overrides, f"{self.name} plug-in")
 
 
 def names() -> list[str]:
     """Every algorithm name with at most one suffix."""
+    _found()
     suffixes = ("", "_rd", "_dr3", "_ln")
     return [n + s for n, e in ALGORITHMS.items() for s in (suffixes if e.critic else ("",))]
 
 
 def find(name: str) -> Recipe:
     """The recipe of an algorithm name; an unknown one is an error that lists the near ones."""
+    _found()
     known = [n for n in ALGORITHMS if isinstance(name, str) and f"{name}_".startswith(f"{n}_")]
     base = max(known, key=len, default="")  # names of algorithms may hold a "_" themselves
     suffixes = name[len(base) + 1 :].split("_") if base and name != base else []
@@ -103,11 +184,17 @@ def build(
     streams: Streams,
     obs_dim: int,
     act_dim: int,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     steps: int = 0,
 ) -> Algorithm:
-    """A agents, one configuration (and plug-in configuration, or None) each. `steps`: gradient updates
-    of the whole run, which schedules need."""
+    """A agents, one configuration (and plug-in configuration, or None) each. `dtype`: None is float32.
+    `steps`: gradient updates of the whole run, which schedules need."""
+    import torch
+
+    from rdlib.engine.base import shared
+    from rdlib.rd import DR3, RD
+
+    dtype = dtype or torch.float32
     plugin: Plugin | None = None
     if recipe.plugin == "rd":
         sizes = {f: shared(configs, f) for f in ("actor_width", "actor_depth", "batch_size")}

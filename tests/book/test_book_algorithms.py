@@ -9,7 +9,7 @@ import pytest
 from helpers.synthetic import agents
 
 from rdlib import algos
-from rdlib.algos.cells import Cell, cells
+from rdlib.algos.cells import Settings, cells
 
 BOOK = Path(__file__).parents[2] / "book"
 BASES = list(algos.ALGORITHMS)
@@ -98,11 +98,11 @@ def test_the_table_of_cells_covers_each_dataset_once(name):
 
 def test_cells_share_a_row_only_if_everything_is_the_same():
     every = [
-        Cell(1, "edac", "hopper-medium", 0, {"eta": 1.0}, "x"),
-        Cell(1, "edac", "hopper-expert", 0, {"eta": 1.0}, "x"),
-        Cell(1, "edac", "pen-human", 5_000, {"eta": 1.0}, "x"),
-        Cell(1, "edac", "walker2d-medium", 0, {}, "x"),
-        Cell(2, "edac_rd", "hopper-medium", 0, {"eta": 1.0}, "x"),
+        Settings(1, "edac", "hopper-medium", 0, {"eta": 1.0}, "x"),
+        Settings(1, "edac", "hopper-expert", 0, {"eta": 1.0}, "x"),
+        Settings(1, "edac", "pen-human", 5_000, {"eta": 1.0}, "x"),
+        Settings(1, "edac", "walker2d-medium", 0, {}, "x"),
+        Settings(2, "edac_rd", "hopper-medium", 0, {"eta": 1.0}, "x"),
     ]  # fmt: skip
     assert pages.rows("edac", every) == [
         ["hopper: medium", "table 1: edac; table 2: edac_rd", "3,000,000", "eta = 1.0", "x"],

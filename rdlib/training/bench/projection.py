@@ -37,7 +37,7 @@ class Batch:
 
 def batches(table: int) -> list[Batch]:
     """Every run behind one of the paper's tables."""
-    groups: dict[tuple[str, str, int, str], list[cells.Cell]] = {}
+    groups: dict[tuple[str, str, int, str], list[cells.Settings]] = {}
     for cell in cells.cells():
         if cell.table == table:
             entry = algos.find(cell.algo).entry
