@@ -3,8 +3,8 @@
 A name is an algorithm and any of the suffixes `_rd` (Representation Distinction), `_dr3` (DR3) and `_ln`
 (layer norm in the critics): td3n, td3n_rd, diffusion_ql, sacn_ln, td3n_ln_rd, …
 
-Algorithms of other packages: `register`, or an entry point of the group `rdlib.algorithms` whose value is an
-`AlgorithmEntry`, which every process finds, so that the command line does too.
+Algorithms of other packages: `register`, for one process; or an entry point of the group `rdlib.algorithms`
+whose value is an `AlgorithmEntry`, which every process finds, so that the command line does too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rdlib.engine.rng import Streams
 
 GROUP = "rdlib.algorithms"
-_PLUGINS = {"rd": "RDConfig", "dr3": "DR3Config"}  # suffixes, and their configurations in rdlib.rd
+_PLUGINS = {"rd": "rdlib.rd:RDConfig", "dr3": "rdlib.rd:DR3Config"}  # suffixes, configurations
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ _BUILT_IN = frozenset(ALGORITHMS)
 
 
 def register(name: str, config: type, agent: Any, scales: dict[str, Scale], critic: bool = True) -> None:
-    """Give an algorithm a name in this process: `config`, a frozen dataclass whose fields have defaults, and
-    `agent`, a subclass of `rdlib.engine.base.Algorithm`. Its suffixes come with it. A name registered before
-    is replaced, a built-in one is not. Raises ConfigError."""
+    """Give an algorithm a name in this process. `config` is a frozen dataclass whose fields have defaults,
+    `agent` a subclass of `rdlib.engine.base.Algorithm`. Suffixes come with the name. A name registered
+    before is replaced, a built-in one is not. Raises ConfigError."""
     _add(name, AlgorithmEntry(config, agent, critic, scales))
 
 
 def _add(name: str, entry: AlgorithmEntry) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or name.split("_")[-1] in ("ln", *_PLUGINS):
         raise ConfigError(
-            f"algorithm {name!r}: expected lower case letters, digits and _, without a suffix _rd, _dr3, _ln"
+            f"algorithm {name!r}: expected lower case letters, digits and _, and no suffix _rd, _dr3 or _ln"
         )
     if name in _BUILT_IN:
         raise ConfigError(f"algorithm {name!r}: rdlib has one of this name; choose another")
@@ -147,7 +147,7 @@ class Recipe:
                     f"none{more}"
                 )
             return None
-        default = _imported(f"rdlib.rd:{_PLUGINS[self.plugin]}")()
+        default = _imported(_PLUGINS[self.plugin])()
         return override(default, overrides, f"{self.name} plug-in")
 
 

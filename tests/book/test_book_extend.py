@@ -77,7 +77,7 @@ def test_the_change_to_the_package_makes_the_regulariser_a_suffix(folder, tmp_pa
     [code] = [b for b in blocks("python") if b.startswith('"""FeatureNorm')]
     (copy / "feature_norm.py").write_text(code)
     [diff] = blocks("diff")
-    names = copy / "algos" / "__init__.py"
+    names = copy / "algos" / "registry.py"
     names.write_text(edited(names.read_text(), diff))
     script = "import sys; from rdlib.__main__ import main; sys.exit(main(sys.argv[1:]))"
     words = f"train --algo edac_norm --plugin weight=0.5 {COMMON} --out {tmp_path / 'runs'}"
