@@ -2,11 +2,13 @@
 
 Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v1` (bundled), `pen-demos` (bundled; there is
 no bundled `pen-human`, since no human made it), `door-human` or `D4RL/door/human-v2` (bundled),
-`d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 file, and any other Minari id.
+`d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 or .npz file or a Minari folder, and any other
+Minari id.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 import re
@@ -17,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdlib.data.dataset import DataError, Dataset
-from rdlib.data.readers import d4rl, minari
+from rdlib.data import environments
+from rdlib.data.dataset import DataError, Dataset, NotFoundError
+from rdlib.data.readers import d4rl, minari, npz
 
 # (min, max): mean returns of a random and an expert policy, from D4RL's d4rl/infos.py. They are the
 # same for every version of a dataset, and are used for every version of the environment.
@@ -166,27 +169,53 @@ def normalised_score(name: str, returns: ArrayLike) -> NDArray[np.float64]:
 
 
 def load(
-    name: str | os.PathLike[str], *, size: int | None = None, root: str | os.PathLike[str] | None = None
+    name: str | os.PathLike[str],
+    *,
+    size: int | None = None,
+    root: str | os.PathLike[str] | None = None,
+    env: str | None = None,
+    horizon: int | None = None,
+    clip_actions: bool = False,
 ) -> Dataset:
     """The dataset called `name`, in any of the forms at the top of this file.
 
     size: number of transitions to roll out, for the bundled rd/... datasets only (default: D4RL's
     size). root: folder to look and store in (default: `cache_root()` for downloads and roll-outs,
     Minari's own root for Minari ids).
+    env: gymnasium id of data that do not say theirs, for what depends on it here: `clip_actions`, and the
+    steps of an episode. horizon: these steps themselves, of data that do not say them.
+    clip_actions: set actions beyond the environment's limits to the limits, instead of refusing them.
     Raises DataError when the name is unknown (it lists the near ones), or the data cannot be had.
     """
     name = os.fspath(name)
-    entry = _rolled_out(name)
-    if size is not None and entry is None:
+    if size is not None and _rolled_out(name) is None:
         raise DataError(
             f"size={size} applies to the bundled rd/... datasets, which are rolled out; "
             f"{name!r} has the size that it has"
         )
     if size is not None and size < 1:
         raise DataError(f"{name}: size is {size}; it must be at least 1")
-    path = os.path.expanduser(name)
-    if path.lower().endswith((".hdf5", ".h5")) or os.path.isfile(path):
-        return d4rl.read_hdf5(path)
+    if horizon is not None and horizon < 1:
+        raise DataError(f"{name}: horizon is {horizon}; it must be at least 1")
+    d = _read(name, size, root, env, horizon, clip_actions)
+    if horizon is not None and d.max_episode_steps is None:
+        d = dataclasses.replace(d, max_episode_steps=horizon)
+    if horizon is not None and d.max_episode_steps != horizon:
+        raise DataError(
+            f"{name}: its episodes end after {d.max_episode_steps} steps; horizon={horizon} is for data "
+            "that do not say it"
+        )
+    return _clipped(d, env) if clip_actions else d
+
+
+def _read(
+    name: str, size: int | None, root: Any, env: str | None, horizon: int | None, clip_actions: bool
+) -> Dataset:
+    path, lower = os.path.expanduser(name), name.lower()
+    if lower.endswith(".npz"):
+        return npz.read_npz(path)
+    if lower.endswith((".hdf5", ".h5")) or os.path.isfile(path):
+        return d4rl.read_hdf5(path, max_episode_steps=horizon, env=env, clip_actions=clip_actions)
     if name in ("door-human", DOOR_HUMAN):
         return minari.read_minari(
             DOOR_HUMAN,
@@ -197,23 +226,41 @@ def load(
             name="door-human",
             notes={"licence": "CC-BY-4.0", "author": "Rajeswaran et al. 2017; Fu et al. 2020"},
         )
-    if entry is not None:
+    if (entry := _rolled_out(name)) is not None:
         return _load_rolled_out(entry, size, root)
     if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
         from rdlib.data.readers import download
 
         file = download.download(name.removeprefix("d4rl/"), root)
-        return d4rl.read_hdf5(file, name, source="d4rl")
-    if re.fullmatch(r"[\w-]+(/[\w-]+)+-v\d+", name) and not name.startswith(("rd/", "d4rl/")):
+        return d4rl.read_hdf5(file, name, clip_actions=clip_actions, source="d4rl")
+    if path and (folder := Path(path)).is_dir():
+        if not (folder / "data" / "metadata.json").is_file():
+            raise DataError(f"{path}: it is a folder, and not a Minari dataset's: no data/metadata.json")
+        at, known = folder.resolve(), minari.id_in(folder)
+        return minari.read_minari(at.name, at.parent, clip_actions=clip_actions, name=known)
+    own = name.startswith(("rd/", "d4rl/")) or d4rl.parse_name(name)
+    if re.fullmatch(r"[\w-]+(/[\w-]+)*-v\d+", name) and not own:
         try:
-            return minari.read_minari(name, root)
-        except DataError as error:
-            raise DataError(f"{error}{_near(name, '. Near names: ')}") from error
-    raise DataError(
+            return minari.read_minari(name, root, clip_actions=clip_actions)
+        except NotFoundError as error:
+            raise NotFoundError(f"{error}{_near(name, '. Near names: ')}") from error
+    raise NotFoundError(
         f"unknown dataset {name!r}{_near(name, '; near names: ')}. Known forms: hopper-medium "
-        "(bundled), door-human (bundled), d4rl/hopper-medium-v2, a path to an .hdf5 file, or a "
-        "Minari id such as mujoco/hopper/medium-v0"
+        "(bundled), door-human (bundled), d4rl/hopper-medium-v2, a path to an .hdf5 or .npz file or a "
+        "Minari folder, or a Minari id such as mujoco/hopper/medium-v0"
     )
+
+
+def _clipped(d: Dataset, env: str | None) -> Dataset:
+    """`d` with actions within its environment's limits, or those of `env` where it does not say one."""
+    env_id = d.env_id or env
+    if env_id is None and d.source != "minari":  # whose metadata state limits, which are kept already
+        raise DataError(f"{d.name}: clip_actions needs limits, and the environment is not stated; give env")
+    if env_id is None:
+        return d
+    made = environments.make(env_id, 1, d.max_episode_steps)
+    made.close()
+    return d.clipped(made.act_low, made.act_high)
 
 
 def short_name(name: str) -> str:
@@ -250,6 +297,8 @@ def _load_rolled_out(entry: PaperDataset, size: int | None, root: Any) -> Datase
 
 def _near(name: str, lead: str) -> str:
     """`lead` and the known names that look like `name`; empty where none does."""
+    if known := PAPER_DATASETS.get(name):  # no data of its own by the table's name: pen-human
+        return lead + ", ".join(filter(None, (known.short, f"d4rl/{known.d4rl}", known.minari)))
     lower = {other.name.lower(): other.name for other in names()}
-    close = difflib.get_close_matches(name.lower(), lower, n=4, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
     return lead + ", ".join(lower[match] for match in close) if close else ""

@@ -7,6 +7,7 @@ the same checks.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import os
@@ -21,12 +22,16 @@ from numpy.typing import NDArray
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
 
-DATA_SOURCES = ("bundled", "d4rl", "minari", "hdf5")
+DATA_SOURCES = ("bundled", "d4rl", "minari", "hdf5", "npz")
 TOLERANCE = 1e-3  # of half an action's range: how far beyond its limits rounding may put it
 
 
 class DataError(ValueError):
     """A dataset that cannot be found, read or trusted: which, where, and what would be right."""
+
+
+class NotFoundError(DataError):
+    """A dataset that is neither here nor to be fetched: perhaps the name is wrong."""
 
 
 def cache_root() -> Path:
@@ -57,6 +62,11 @@ def as_float32(array: Any, where: str, key: str, ndim: int) -> Float32:
     Raises DataError naming `where` (a file or dataset), `key` and the first bad row.
     """
     raw = _numbers(array, where, key, "numbers (float32 or what converts to it)")
+    if key in ("act", "actions") and raw.ndim == 1 and len(raw) and (raw == np.round(raw)).all():
+        raise DataError(
+            f"{where}: {key!r} holds one whole number a row; discrete actions are not supported, only "
+            "continuous ones, (N, dimension)"
+        )
     if raw.ndim != ndim:
         want = "(N, dimension)" if ndim == 2 else "(N,)"
         raise DataError(f"{where}: {key!r} has shape {raw.shape}; it must be {want}")
@@ -124,7 +134,7 @@ def check_actions(
     raise DataError(
         f"{where}: {key!r} row {row} holds {act[row, column]:.6g} in dimension {column}; the "
         f"environment's limits there are {low[column]:g} and {high[column]:g} ({int(rows.sum())} such rows "
-        "in all)"
+        "in all); clip_actions sets them to the limits"
     )
 
 
@@ -248,6 +258,27 @@ class Dataset:
     def act_dim(self) -> int:
         """U, the dimension of an action."""
         return self.act.shape[1]
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The six arrays, by field."""
+        return {key: getattr(self, key) for key in ("obs", "act", "rew", "next_obs", "terminal", "last")}
+
+    def clipped(self, low: NDArray[Any], high: NDArray[Any]) -> Dataset:
+        """The same data with actions within `low` and `high` (U,); `notes` say how many rows were not."""
+        beyond = int(((self.act < low) | (self.act > high)).any(axis=1).sum())
+        if not beyond:
+            return self
+        notes = self.notes | {"clipped": f"the actions of {beyond:,} rows to the limits"}
+        act = np.clip(self.act, low, high).astype(np.float32)
+        digest = sha256_of(self.arrays | {"act": act})
+        return dataclasses.replace(self, act=act, digest=digest, notes=notes)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write an .npz file that `rdlib.data.load` reads back as the same data; see `readers.npz`."""
+        from rdlib.data.readers import npz
+
+        return npz.write_npz(self, path)
 
     def episode_lengths(self) -> NDArray[np.int64]:
         """Kept transitions of each episode, (n_episodes,). D4RL's rule drops the last step of a

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,7 +138,7 @@ def examine(d: Dataset) -> Report:
         mujoco=made_with or "not stated",
         mujoco_here=mujoco.__version__,
         notes=dict(d.notes),
-        shapes={key: array.shape for key, array in _arrays(d).items()},
+        shapes={key: array.shape for key, array in d.arrays.items()},
         columns=columns,
         constant=constant,
         episodes=len(returns),
@@ -195,7 +194,7 @@ def count_duplicates(d: Dataset) -> int:
 
     Rows are hashed to 64 bits, and only rows of one hash compared, value by value.
     """
-    arrays = [array.reshape(len(d), -1) for key, array in _arrays(d).items() if key != "last"]
+    arrays = [array.reshape(len(d), -1) for key, array in d.arrays.items() if key != "last"]
     hashes = _hashes(arrays)
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
@@ -232,17 +231,6 @@ def _hashes(arrays: list[NDArray[Any]]) -> NDArray[np.uint64]:
                 hashes[start : start + CHUNK] += column * factors[at]
                 at += 1
     return hashes
-
-
-def _arrays(d: Dataset) -> Mapping[str, NDArray[Any]]:
-    return {
-        "obs": d.obs,
-        "act": d.act,
-        "rew": d.rew,
-        "next_obs": d.next_obs,
-        "terminal": d.terminal,
-        "last": d.last,
-    }
 
 
 def _score(d: Dataset, returns: NDArray[np.float64]) -> float | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from helpers.synthetic import write_hdf5
 
 import rdlib.data
 from rdlib.data import DataError, catalog, load, normalised_score
@@ -111,8 +112,12 @@ def test_names_lead_to_their_readers(monkeypatch, tmp_path):
     load("D4RL/pen/human-v2")
     assert calls == [
         ("download", "hopper-medium-v2", tmp_path),
-        ("hdf5", "file", "d4rl/hopper-medium-v2", {"source": "d4rl"}),
-        ("hdf5", str(tmp_path / "my.hdf5"), {}),
+        ("hdf5", "file", "d4rl/hopper-medium-v2", {"clip_actions": False, "source": "d4rl"}),
+        (
+            "hdf5",
+            str(tmp_path / "my.hdf5"),
+            {"max_episode_steps": None, "env": None, "clip_actions": False},
+        ),
         ("minari", "mujoco/hopper/medium-v0", tmp_path),
         ("minari", "D4RL/pen/human-v2", None),
     ]
@@ -130,6 +135,7 @@ def test_names_lead_to_their_readers(monkeypatch, tmp_path):
         ("walker2d-expertt", r"near names: walker2d-expert,"),
         ("pen-human", r"near names: (?=.*d4rl/pen-human-v1)(?=.*D4RL/pen/human-v2)(?=.*pen-demos)"),
         ("/no/such/file.hdf5", r"no such file"),
+        ("hopper-medium-v2", r"unknown dataset 'hopper-medium-v2'; near names: .*d4rl/hopper-medium-v2"),
     ],
 )
 def test_unknown_names_list_the_near_ones(name, message):
@@ -142,6 +148,30 @@ def test_size_is_for_rolled_out_data_only():
         load("door-human", size=100)
     with pytest.raises(DataError, match=r"size is 0"):
         load("hopper-medium", size=0)
+
+
+def test_horizon_and_env_are_for_data_that_do_not_say(tmp_path):
+    path = write_hdf5(tmp_path / "own.hdf5")
+    assert load(path).max_episode_steps is None
+    assert load(path, horizon=77).max_episode_steps == 77
+    with pytest.raises(DataError, match=r"door-human: its episodes end after 200 steps; horizon=77 is for"):
+        load("door-human", horizon=77)
+    assert load("door-human", horizon=200).max_episode_steps == 200
+    with pytest.raises(DataError, match=r"horizon is 0; it must be at least 1"):
+        load(path, horizon=0)
+
+
+def test_actions_are_clipped_to_the_environment_s_limits(tmp_path):
+    actions = np.full((300, 3), 0.25, np.float32)
+    actions[5, 2] = -3
+    path = write_hdf5(tmp_path / "own.hdf5", actions=actions)
+    got = load(path, env="Hopper-v5", clip_actions=True)
+    assert got.act[5, 2] == -1 and (got.act == 0.25).sum() == got.act.size - 1
+    assert load(path).act[5, 2] == -3  # nobody knows its limits
+    with pytest.raises(DataError, match=r"own: clip_actions needs limits.*give env"):
+        load(path, clip_actions=True)
+    within = write_hdf5(tmp_path / "within.hdf5")
+    assert load(within, env="Hopper-v5", clip_actions=True).digest == load(within).digest
 
 
 def test_a_minari_id_that_cannot_be_had_lists_the_near_names(monkeypatch, tmp_path):

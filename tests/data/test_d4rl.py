@@ -115,11 +115,93 @@ def test_a_known_file_name_brings_its_environment(tmp_path):
     assert third.digest != got.digest
 
 
-def test_next_observations_in_the_file_are_not_used(tmp_path):
+def walks(lengths: list[int], timeouts: bool = True) -> dict[str, Any]:
+    """Episodes of random walks, each cut by a timeout, with the state that follows each row."""
+    rng = np.random.default_rng(0)
+    states = [np.cumsum(rng.normal(size=(n + 1, 3)), axis=0).astype("f4") for n in lengths]
+    rows = sum(lengths)
+    data = steps(rows) | {"terminals": np.zeros(rows, bool)}
+    data["observations"] = np.concatenate([s[:-1] for s in states])
+    data["next_observations"] = np.concatenate([s[1:] for s in states])
+    data["timeouts"] = np.isin(np.arange(rows) + 1, np.cumsum(lengths)) & timeouts
+    return data
+
+
+def test_next_observations_that_agree_change_nothing(tmp_path):
+    data = walks([50, 30])
+    rounded = data["next_observations"] * (1 + 1e-6)
+    plain = {k: v for k, v in data.items() if k != "next_observations"}
+    digests = {
+        d4rl.read_hdf5(write(tmp_path / f"{i}.hdf5", **arrays)).digest
+        for i, arrays in enumerate((plain, data, data | {"next_observations": rounded}))
+    }
+    assert len(digests) == 1
+
+
+def test_a_shuffled_replay_buffer_is_refused(tmp_path):
+    """795 rows that claim to go on; nearly all have a next state that the next row denies."""
+    data = walks([200, 200, 200, 200])
+    order = np.random.default_rng(1).permutation(800)
+    shuffled = {k: v[order] for k, v in data.items()}
+    inside = ~shuffled["timeouts"][:-1]
+    apart = (shuffled["next_observations"][:-1] != shuffled["observations"][1:]).any(axis=1) & inside
+    for name in ("buffer.hdf5", FILE):
+        with pytest.raises(
+            DataError, match=rf"'next_observations' .* in {apart.sum()} of {inside.sum()} rows"
+        ):
+            d4rl.read_hdf5(write(tmp_path / name, **shuffled))
+    assert apart.sum() > 0.98 * inside.sum()
+
+
+def test_a_row_that_is_contradicted_ends_its_episode_and_keeps_its_own(tmp_path):
+    """Episodes whose ends no flag marks: their last rows would get the next episode's first state."""
+    data = walks([50, 30, 20], timeouts=False)
+    got = d4rl.read_hdf5(write(tmp_path / "own.hdf5", **data))
+    assert got.episode_lengths().tolist() == [50, 30, 19] and not got.terminal.any()
+    np.testing.assert_array_equal(got.next_obs, data["next_observations"][:-1])
+    assert got.notes["next_observations"].startswith("of 2 rows")
+    theirs = d4rl.read_hdf5(write(tmp_path / FILE, **data))  # of D4RL's name: its rule, and a word
+    np.testing.assert_array_equal(theirs.next_obs, data["observations"][1:])
+    assert theirs.notes["next_observations"].startswith("not the next row's in 2 rows")
+    data["next_observations"][49] = np.nan
+    with pytest.raises(DataError, match=r"'next_observations' row 49 holds nan"):
+        d4rl.read_hdf5(write(tmp_path / "own.hdf5", **data))
+    data["next_observations"] = data["next_observations"][:, :2]
+    with pytest.raises(DataError, match=r"'next_observations' has shape \(100, 2\); .*\(100, 3\)"):
+        d4rl.read_hdf5(write(tmp_path / "own.hdf5", **data))
+
+
+def test_rewards_of_one_column_are_read(tmp_path):
     data = steps(20)
-    plain = d4rl.read_hdf5(write(tmp_path / "a.hdf5", **data))
-    extra = {"next_observations": np.full((20, 3), 7.0), "rewards": data["rewards"][:, None]}
-    assert d4rl.read_hdf5(write(tmp_path / "b.hdf5", **(data | extra))).digest == plain.digest
+    column = data | {"rewards": data["rewards"][:, None]}
+    a, b = write(tmp_path / "a.hdf5", **data), write(tmp_path / "b.hdf5", **column)
+    assert d4rl.read_hdf5(a).digest == d4rl.read_hdf5(b).digest
+
+
+@pytest.mark.parametrize(
+    ("given", "length"),
+    [({"max_episode_steps": 7}, 6), ({"env": "Hopper-v5"}, 999), ({"env": "Reacher-v5"}, 49)],
+)
+def test_without_timeouts_a_horizon_or_an_environment_cuts(tmp_path, given, length):
+    """The last step of each full episode is dropped, as in D4RL."""
+    data = steps(2500, timeouts=False) | {"terminals": np.zeros(2500, bool)}
+    path = write(tmp_path / "own.hdf5", **data)
+    got = d4rl.read_hdf5(path, **given)
+    assert got.episode_lengths()[0] == length
+    assert (got.env_id, got.max_episode_steps) == (None, given.get("max_episode_steps"))
+
+
+def test_actions_beyond_the_limits_are_clipped_where_asked(tmp_path):
+    data = steps(50)
+    data["actions"][[3, 8], 0] = (1.5, -7.0)
+    path = write(tmp_path / FILE, **data)
+    with pytest.raises(DataError, match=r"'actions' row 3 holds 1\.5 .*2 such rows in all\); clip_actions"):
+        d4rl.read_hdf5(path)
+    got = d4rl.read_hdf5(path, clip_actions=True)
+    clipped = d4rl.read_hdf5(
+        write(tmp_path / "b.hdf5", **(data | {"actions": np.clip(data["actions"], -1, 1)}))
+    )
+    assert got.digest == clipped.digest and "clipped" in got.notes and "clipped" not in clipped.notes
 
 
 def test_returns_are_sums_over_kept_steps(tmp_path):
@@ -150,6 +232,10 @@ MALFORMED = {
     "no terminals": ({k: v for k, v in steps(20).items() if k != "terminals"}, "terminals"),
     "short actions": (bad("actions", np.zeros((19, 2))), "actions.*19.*20"),
     "long timeouts": (bad("timeouts", np.zeros(21, bool)), "timeouts.*21.*20"),
+    "discrete actions": (
+        bad("actions", np.arange(20) % 3),
+        "'actions'.*discrete actions are not supported",
+    ),
     "flat observations": (bad("observations", np.zeros(20)), r"observations.*\(20,\)"),
     "image observations": (bad("observations", np.zeros((20, 3, 3))), "observations.*shape"),
     "wide rewards": (bad("rewards", np.zeros((20, 2))), "rewards.*shape"),
@@ -202,7 +288,7 @@ def test_other_refusals(tmp_path):
     with pytest.raises(DataError, match=r"no such file"):
         d4rl.read_hdf5(tmp_path / "absent.hdf5")
     path = write(tmp_path / "x.hdf5", **steps(20, timeouts=False))
-    with pytest.raises(DataError, match=r"'timeouts' is missing.*max_episode_steps"):
+    with pytest.raises(DataError, match=r"'timeouts' is missing.*horizon .* env "):
         d4rl.read_hdf5(path)
     with pytest.raises(DataError, match=r"at least 1"):
         d4rl.read_hdf5(path, max_episode_steps=-3)

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from rdlib.data import DataError
+from rdlib.data import DataError, load
 from rdlib.data.readers import flat, minari
 from rdlib.data.readers.episodes import Episode
 from rdlib.data.readers.minari import read_minari
@@ -209,30 +209,82 @@ def test_a_terminal_inside_an_episode_is_refused(tmp_path):
         read_minari(ID, tmp_path)
 
 
-def test_dictionary_observations_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("data_format", ["hdf5", "arrow"])
+def test_discrete_and_dictionary_data_are_refused_in_those_words(tmp_path, monkeypatch, data_format):
     import gymnasium
     import minari as farama
 
+    pytest.importorskip("pyarrow", reason="NOT TESTED: needs pyarrow, which rdlib does not")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-    goal = {"observation": np.zeros((4, 2), np.float32), "goal": np.zeros((4, 2), np.float32)}
-    end = [False, False, True]
-    buffer = farama.data_collector.EpisodeBuffer(
-        observations=goal,
-        actions=np.zeros((3, 2), np.float32),
-        rewards=[0.0] * 3,
-        terminations=end,
-        truncations=[False] * 3,
-    )
-    with pytest.warns(UserWarning):
-        farama.create_dataset_from_buffers(
+    goals = gymnasium.spaces.Dict(observation=box, desired_goal=box)
+    flat_obs = np.zeros((4, 2), np.float32)
+    for name, space, obs, actions, act, words in (
+        (
             "goal/reach-v0",
-            [buffer],
-            observation_space=gymnasium.spaces.Dict(observation=box, goal=box),
-            action_space=box,
+            goals,
+            {k: flat_obs for k in goals},
+            box,
+            flat_obs[1:],
+            "dictionary observations",
+        ),
+        (
+            "toy/cart-v0",
+            box,
+            flat_obs,
+            gymnasium.spaces.Discrete(2),
+            np.array([0, 1, 1]),
+            "discrete actions",
+        ),
+    ):
+        buffer = farama.data_collector.EpisodeBuffer(
+            observations=obs,
+            actions=act,
+            rewards=[0.0] * 3,
+            terminations=[False, False, True],
+            truncations=[False] * 3,
         )
-    with pytest.raises(DataError, match=r"goal/reach-v0, episode 0: 'observations' is a group.*goal-cond"):
-        read_minari("goal/reach-v0")
+        with pytest.warns(UserWarning):
+            farama.create_dataset_from_buffers(
+                name, [buffer], observation_space=space, action_space=actions, data_format=data_format
+            )
+        file = tmp_path / name / "data" / "metadata.json"
+        for about in (json.loads(file.read_text()), {}):  # by the metadata, and by the arrays
+            keep = ("total_episodes", "total_steps", "data_format")
+            about = about or {k: v for k, v in json.loads(file.read_text()).items() if k in keep}
+            file.write_text(json.dumps(about))
+            with pytest.raises(DataError, match=rf"{name}.*{words}.* not supported") as caught:
+                load(name)
+            assert "ear names" not in str(caught.value)
+
+
+def test_an_id_without_a_namespace_and_a_folder_are_names(tmp_path, monkeypatch):
+
+    write(tmp_path, episodes([5, 6]), "tiny-v0")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    by_id = load("tiny-v0")
+    by_path = load(tmp_path / "tiny-v0")
+    assert by_id.digest == by_path.digest and (by_id.name, by_path.name) == ("tiny-v0", "tiny-v0")
+    shutil.move(tmp_path / "tiny-v0", tmp_path / "moved, and renamed")
+    monkeypatch.chdir(tmp_path / "moved, and renamed")
+    assert (load(".").digest, load(".").name) == (by_id.digest, "tiny-v0")
+    with pytest.raises(DataError, match=r"it is a folder, and not a Minari dataset's: no data/metadata"):
+        load(tmp_path)
+
+
+def test_actions_beyond_the_metadata_s_limits_are_clipped_where_asked(tmp_path):
+    made = episodes([5, 6])
+    made[1].actions[2, 1] = 1.75
+    write(tmp_path, made)
+    with pytest.raises(
+        DataError, match=r"'actions' row 7 holds 1\.75 .*1 such rows in all\); clip_actions"
+    ):
+        read_minari(ID, tmp_path)
+    for _ in range(2):  # from Minari's file and from the flat copy, which keeps what the file holds
+        got = read_minari(ID, tmp_path, clip_actions=True)
+        assert got.act[7, 1] == 1 and "1 rows" in got.notes["clipped"]
+    with pytest.raises(DataError, match=r"clip_actions"):
+        read_minari(ID, tmp_path)
 
 
 def by_minari(root: Path, monkeypatch: Any, data_format: str, lengths: list[int], **more: Any) -> str:

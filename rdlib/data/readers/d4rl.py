@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdlib.data.dataset import (
     Bool,
     DataError,
     Dataset,
+    Float32,
     as_flags,
     as_float32,
     check_actions,
@@ -26,6 +28,8 @@ from rdlib.data.dataset import (
 )
 from rdlib.data.readers import hdf5
 from rdlib.data.readers.episodes import column
+
+ROUNDING = 1e-4  # of a column's spread and of a value: how far two ways of storing it may be apart
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,25 @@ def read_hdf5(
     env_id: str | None = None,
     *,
     max_episode_steps: int | None = None,
+    env: str | None = None,
+    clip_actions: bool = False,
     source: str = "hdf5",
 ) -> Dataset:
     """Read a D4RL HDF5 file exactly as D4RL's `qlearning_dataset` does.
 
     The file holds `observations` (T,O), `actions` (T,U), `rewards` (T,), `terminals` (T,) and, in
-    newer files, `timeouts` (T,). The next observation is the next row's (`next_observations` in the
-    file is not used); the final row of the file and every row with a timeout are dropped;
-    `terminal` comes from `terminals` alone. Without `timeouts` an episode is cut after
-    `max_episode_steps` (default: that of `env_id` or of a recognised name), counted as D4RL counts.
+    newer files, `timeouts` (T,). The next observation is the next row's; the final row of the file and
+    every row with a timeout are dropped; `terminal` comes from `terminals` alone. Without `timeouts` an
+    episode is cut after `max_episode_steps` (default: that of `env_id`, of a recognised name or of
+    `env`), counted as D4RL counts.
+    `next_observations`, where the file has them, are held against the next rows. In a file that is not
+    D4RL's, a row that they contradict ends its episode and keeps its own; a file most of whose rows they
+    contradict is in no order, and is refused.
 
     name: of the dataset (default: the file's, `hopper_medium-v2.hdf5` being recognised as
     hopper-medium-v2).
     env_id: gymnasium id to evaluate on (default: known from a recognised name, otherwise None).
+    clip_actions: in a file of a recognised name, set actions beyond the limits to them.
     Raises DataError naming file, key and row on anything missing, malformed, not finite, or, in a file
     of a recognised name, beyond the actions' limits.
     """
@@ -135,6 +145,9 @@ def read_hdf5(
             timeout = None
             if hdf5.has(file, "timeouts"):
                 timeout = _flags(file, "timeouts", where)
+            following = None
+            if hdf5.has(file, "next_observations"):
+                following = hdf5.read_array(file, "next_observations", where)
     except DataError:
         raise
     except PermissionError as error:
@@ -144,20 +157,33 @@ def read_hdf5(
             f"{where}: not a readable HDF5 file, or a truncated one ({one_line(error)})"
         ) from error
     same_length(where, observations=obs, actions=act, rewards=rew, terminals=terminal)
-    if parsed is not None:
-        check_actions(act, -np.ones(act.shape[1]), np.ones(act.shape[1]), where, "actions")
+    limits = -np.ones(act.shape[1]), np.ones(act.shape[1])
+    if parsed is not None and not clip_actions:
+        check_actions(act, *limits, where, "actions")
     if timeout is not None:
         same_length(where, observations=obs, timeouts=timeout)
         cut = timeout[:-1]
     else:
-        horizon = max_episode_steps or _horizon(env_id)
+        horizon = max_episode_steps or _horizon(env_id) or _horizon(env)
         if horizon is None:
             raise DataError(
-                f"{where}: 'timeouts' is missing and the horizon is not known; "
-                "pass max_episode_steps, or an env_id that has one"
+                f"{where}: 'timeouts' is missing, and the steps of an episode are not known; give horizon "
+                "(their number) or env (a gymnasium id that has a limit)"
             )
         cut = _cut_by_counting(terminal[:-1], horizon)
 
+    next_obs, apart = obs[1:], np.zeros_like(cut)
+    if following is not None:
+        apart = _contradicted(following, obs, ~cut & ~terminal[:-1], where)
+        if apart.any() and parsed is not None:
+            notes["next_observations"] = (
+                f"not the next row's in {int(apart.sum()):,} rows; D4RL takes the rows"
+            )
+            apart[:] = False
+        elif apart.any():
+            notes["next_observations"] = f"of {int(apart.sum()):,} rows end an episode that no flag ends"
+            given = as_float32(following, where, "next_observations", 2)
+            next_obs = np.where(apart[:, None], given[:-1], next_obs)
     keep = ~cut  # (T-1,)
     if not keep.any():
         raise DataError(
@@ -166,10 +192,10 @@ def read_hdf5(
         )
     # A kept row is its episode's last when it terminates, or when the row after it was dropped or
     # is the file's final one.
-    last = terminal[:-1].copy()
+    last = terminal[:-1] | apart
     last[:-1] |= cut[1:]
     last[-1] = True
-    return Dataset.make(
+    made = Dataset.make(
         name=name,
         source=source,
         env_id=env_id,
@@ -177,12 +203,34 @@ def read_hdf5(
         obs=obs[:-1][keep],
         act=act[:-1][keep],
         rew=rew[:-1][keep],
-        next_obs=obs[1:][keep],
+        next_obs=next_obs[keep],
         terminal=terminal[:-1][keep],
         last=last[keep],
         notes=notes,
         where=where,
     )
+    return made.clipped(*limits) if clip_actions and parsed is not None else made
+
+
+def _contradicted(following: NDArray[Any], obs: Float32, inside: Bool, where: str) -> Bool:
+    """Rows (T-1,) among `inside`, those that the next row continues, whose next observation the file gives
+    otherwise than in the next row, beyond rounding. Raises DataError where they are most."""
+    if following.shape != obs.shape:
+        raise DataError(
+            f"{where}: 'next_observations' has shape {following.shape}; it must be that of 'observations', "
+            f"{obs.shape}"
+        )
+    slack = ROUNDING * (obs.std(axis=0) + np.abs(obs[1:]))
+    apart = inside & ~(np.abs(following[:-1] - obs[1:]) <= slack).all(axis=1)  # not of nan either
+    count, rows = int(apart.sum()), int(inside.sum())
+    if 2 * count > rows:
+        raise DataError(
+            f"{where}: 'next_observations' are not the next row's 'observations' in {count:,} of {rows:,} "
+            f"rows, from row {int(np.argmax(apart))} on: the rows are in no order, as in a shuffled replay "
+            "buffer; keep whole episodes in order, or make the dataset by rdlib.data.Dataset.make, which "
+            "takes transitions in any order if each is the `last` of its own episode"
+        )
+    return apart
 
 
 def _flags(file: Any, key: str, where: str) -> Bool:

@@ -35,10 +35,10 @@ def checked(episode: Episode, at: str) -> Arrays:
     """One episode in float32 and booleans, as `join` takes it, or DataError naming `at` and the array."""
     for key in ("observations", "actions"):
         if isinstance(getattr(episode, key), dict | tuple):
-            kind = "a dictionary" if isinstance(getattr(episode, key), dict) else "a tuple"
+            kind = f"a {type(getattr(episode, key)).__name__}"
             raise DataError(
-                f"{at}: {key!r} is {kind}, as goal-conditioned environments have; only flat vectors are "
-                "supported"
+                f"{at}: {key!r} is {kind}; dictionary observations, as goal-conditioned environments have, "
+                "are not supported, only flat vectors"
             )
     obs = as_float32(episode.observations, at, "observations", 2)
     act = as_float32(episode.actions, at, "actions", 2)

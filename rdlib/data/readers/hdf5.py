@@ -66,7 +66,7 @@ def _node(group: Any, key: str, where: str) -> Any:
         kind = "a group" if isinstance(node, h5py.Group) else "empty or a type"
         raise DataError(
             f"{where}: {key!r} is {kind}, not an array; it must be one array with a row per step "
-            "(observations of several parts, as goal-conditioned environments have, are not supported)"
+            "(dictionary observations, as goal-conditioned environments have, are not supported)"
         )
     if node.is_virtual or node.external:
         raise DataError(f"{where}: {key!r} keeps its values in other files; they must be in this one")

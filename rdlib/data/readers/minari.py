@@ -1,4 +1,4 @@
-"""Minari datasets: read as transitions, with a flat copy for speed, and fetched by Minari's own download.
+"""Minari datasets read as transitions, with a flat copy for speed.
 
 Minari keeps an episode's T+1 observations, so no step has to be dropped: a truncated episode's last
 step is kept and is not terminal. A second reading comes from `flat.safetensors` beside the data.
@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, Dataset, check_actions, one_line
-from rdlib.data.readers import flat, hdf5
-from rdlib.data.readers.cache import move_into_place, staging
+from rdlib.data.dataset import DataError, Dataset, NotFoundError, check_actions, one_line
+from rdlib.data.readers import flat, hdf5, minari_download
 from rdlib.data.readers.episodes import Arrays, Episode, checked, join, transitions
 
 MAIN_FILE = "main_data.hdf5"  # Minari's
@@ -31,12 +30,19 @@ def minari_root() -> Path:
     return Path(os.environ.get("MINARI_DATASETS_PATH") or "~/.minari/datasets").expanduser()
 
 
+def id_in(folder: Path) -> str:
+    """The id that the dataset in `folder` (which holds data/metadata.json) goes by."""
+    known = _metadata(folder).get("dataset_id")
+    return known if known and isinstance(known, str) else folder.name
+
+
 def read_minari(
     dataset_id: str,
     root: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
     cache: bool = True,
+    clip_actions: bool = False,
     source: str = "minari",
     name: str | None = None,
     notes: Mapping[str, str] | None = None,
@@ -46,7 +52,8 @@ def read_minari(
     root: folder of datasets (default: `minari_root()`). A dataset that is not there is fetched by
     Minari's own download (from $MINARI_REMOTE) unless `download` is false. cache: keep a flat copy
     beside the data for the next reading. A step is terminal where Minari says terminated; an
-    episode's final step is `last`, however it ended.
+    episode's final step is `last`, however it ended. clip_actions: set actions beyond the limits in the
+    metadata to them.
     Raises DataError: not found, no network, not readable, observations or actions that are not flat
     vectors or do not fit the spaces in the metadata.
     """
@@ -54,18 +61,20 @@ def read_minari(
     folder = base / dataset_id
     if not (folder / "data" / "metadata.json").is_file():
         if not download:
-            raise DataError(f"Minari dataset {dataset_id} is not in {base}")
-        _download(dataset_id, base)
+            raise NotFoundError(f"Minari dataset {dataset_id} is not in {base}")
+        minari_download.download(dataset_id, base)
     where = f"Minari dataset {dataset_id}"
     metadata = _metadata(folder)
     count = _episode_count(metadata, folder)
+    for space in ("observation_space", "action_space"):
+        _check_kind(metadata, space, folder)
     key = flat.key_of(folder / "data" / MAIN_FILE) if _is_hdf5(metadata) else None
     kept = flat.read(folder, key) if cache else None
     if kept is not None and len(kept["lengths"]) != count:
         kept = None  # the reading below says what is wrong
     arrays = _read_episodes(folder, metadata, count, where) if kept is None else kept
     for space, part in (("observation_space", "observations"), ("action_space", "actions")):
-        _check_space(metadata, space, arrays[part], part, folder)
+        _check_space(metadata, space, arrays[part], part, folder, clip_actions)
     env_id, max_episode_steps = _environment_of(metadata, folder)
     made = Dataset.make(
         name=name or dataset_id,
@@ -81,7 +90,8 @@ def read_minari(
         # A read-only or full disk costs speed, not the dataset.
         with contextlib.suppress(OSError):
             flat.write(folder, key, arrays)
-    return made
+    limits = _action_limits(metadata, folder) if clip_actions else None
+    return made.clipped(*limits) if limits else made
 
 
 # ---- reading and downloading
@@ -130,8 +140,28 @@ def _environment_of(metadata: Mapping[str, Any], folder: Path) -> tuple[str | No
     return env_id, limit
 
 
+def _action_limits(
+    metadata: Mapping[str, Any], folder: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Those of the metadata's space of actions, which `_check_space` has seen."""
+    space = _parsed(metadata, "action_space", folder)
+    return (np.array(space["low"], float), np.array(space["high"], float)) if space else None
+
+
+def _check_kind(metadata: Mapping[str, Any], key: str, folder: Path) -> None:
+    """DataError where a space of the metadata is of a kind that no algorithm here takes."""
+    kind, what = _parsed(metadata, key, folder).get("type"), key.removesuffix("_space")
+    if kind in ("Discrete", "MultiDiscrete", "MultiBinary"):
+        why = f"discrete {what}s are not supported, only vectors of continuous numbers (a Box)"
+    elif kind in ("Dict", "Tuple"):
+        why = f"dictionary {what}s (with goals, say) are not supported, only flat vectors (a Box)"
+    else:
+        return
+    raise DataError(f"{folder / 'data' / 'metadata.json'}: {key!r} is {kind}; {why}")
+
+
 def _check_space(
-    metadata: Mapping[str, Any], key: str, array: NDArray[Any], part: str, folder: Path
+    metadata: Mapping[str, Any], key: str, array: NDArray[Any], part: str, folder: Path, clip: bool
 ) -> None:
     """DataError unless `array` fits the Box that the metadata name, if they do: its width, and for actions
     its limits. (Observations beyond theirs are common and harmless.)"""
@@ -149,7 +179,7 @@ def _check_space(
             f"{folder / 'data' / 'metadata.json'}: {key!r} is not a Box of {width} numbers, the width of "
             f"{part!r}"
         )
-    if part == "actions":
+    if part == "actions" and not clip:
         check_actions(array, low, high, str(folder), part)
 
 
@@ -273,49 +303,10 @@ def _arrow_array(column: Any, at: str, key: str) -> NDArray[Any]:
 
     if arrow.types.is_struct(column.type):
         raise DataError(
-            f"{at}: {key!r} is a dictionary or tuple, as goal-conditioned environments have; only flat "
-            "vectors are supported"
+            f"{at}: {key!r} is a dictionary or tuple; dictionary observations, as goal-conditioned "
+            "environments have, are not supported, only flat vectors"
         )
     if not arrow.types.is_fixed_size_list(column.type):
         return column.to_numpy()
     flat_values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return flat_values.reshape(len(column), column.type.list_size)
-
-
-def _download(dataset_id: str, base: Path) -> None:
-    """Minari's own download, into a hidden folder and then into place, so that a killed one never
-    looks complete.
-    """
-    import minari
-
-    try:
-        with staging(base) as aside:
-            with _with_variable("MINARI_DATASETS_PATH", str(aside)), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # newer versions; the folder of an earlier attempt
-                minari.download_dataset(dataset_id, force_download=True)
-            for metadata in sorted(aside.rglob("data/metadata.json")):
-                folder = metadata.parent.parent  # a combined dataset brings its parts along
-                move_into_place(folder, base, folder.relative_to(aside).as_posix())
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise DataError(
-            f"Minari dataset {dataset_id} is not in {base} and could not be downloaded ({reason}); "
-            "check the name and the network, put the dataset below $MINARI_DATASETS_PATH, or use "
-            "a bundled one (hopper-medium, door-human)"
-        ) from error
-    if not (base / dataset_id / "data" / "metadata.json").is_file():
-        raise DataError(f"Minari's download of {dataset_id} ended without bringing it to {base}")
-
-
-@contextlib.contextmanager
-def _with_variable(variable: str, value: str) -> Iterator[None]:
-    """Set an environment variable for a while: Minari takes its root from nowhere else."""
-    before = os.environ.get(variable)
-    os.environ[variable] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
