@@ -16,14 +16,8 @@
 # %% [markdown]
 # # Table 1: each base with and without RD
 #
-# The paper's first table puts RD onto four algorithms, on nine datasets. Here each of its 72 numbers is shown
-# with ours under it, or with the words *not run*, and with CORL's where CORL has one. The page is made from the records in `book/results` each
-# time it is built, so a record that is added appears, and nothing is typed.
-#
-# A score is D4RL's: 0 is a random policy, 100 an expert. Ours is the mean ± deviation over seeds of the
-# *last-iterate* score, the mean of the last evaluations, as many as were fixed before the run; the slides do
-# not say whether theirs is last or best, nor over how many seeds. A run that diverged has no last iterate and
-# counts as 0. Cells with mixed data, settings or scales are refused and stop this page.
+# The paper puts RD onto four algorithms, on nine datasets. Here stands the effect of RD, the score with it less the score without:
+# ours with its interval, the paper's as a diamond. Ours are small runs on stand-in data, so signs and sizes may differ.
 
 # %% tags=["remove-cell"]
 # On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
@@ -45,10 +39,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 
 from rdlib.data import catalog
-from rdlib.results import compare, grid, plots, tables, typeset
+from rdlib.results import compare, grid, plots, printed, tables, typeset
 
 plots.use_style()
 repository = next(
@@ -59,21 +53,38 @@ if repository is None:
 published = repository / "book/results"  # the paper's and CORL's numbers are there, whatever is shown
 results = Path(results) if results else published
 
-# %% tags=["hide-input"]
-paper, corl = tables.read_paper(published / "paper.csv"), tables.read_corl(published / "corl.csv")
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Effect of RD on the score, one panel for each base and one row for each dataset: ours with a 95 % interval and the paper's"}}
+paper, corl = printed.read_paper(published / "paper.csv"), printed.read_corl(published / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
-cells = tables.join(1, paper, ours, quick, corl)
-display(typeset.shown(cells))
-ran = sum(c.ours is not None for c in cells)
-print(
-    f"{ran} of {len(cells)} cells have been run at the paper's scale, {sum(c.quick is not None for c in cells)} at quick scale."
+boxes = tables.join(1, paper, ours, quick, corl)
+scale, words = ("ours", "the paper's scale") if ours else ("quick", "quick scale, bundled data")
+effects = compare.effects(boxes, scale)
+figure = plots.forest(effects)
+raised, clear = effects.ours > 0, effects.p < tables.SIGNIFICANT
+figure.suptitle(
+    f"At {words}, RD raises {raised.sum()} of {effects.ours.count()} scores; "
+    f"beyond chance (p < {tables.SIGNIFICANT}): {(raised & clear).sum()} up, {(clear & ~raised).sum()} down"
 )
+display(figure)
+plots.plt.close("all")
+
+# %% tags=["hide-input"]
+display(typeset.shown(boxes))
+ran, small = (sum(getattr(b, of) is not None for b in boxes) for of in ("ours", "quick"))
+print(f"{ran} of {len(boxes)} cells have been run at the paper's scale, {small} at quick scale.")
+if ran < len(boxes):
+    display(Markdown(typeset.not_run(1)))
 
 # %% [markdown]
+# A score is D4RL's: 0 is a random policy, 100 an expert. Ours is the mean ± deviation over seeds of the *last-iterate* score: the
+# mean of the last evaluations, as many as were fixed before the run. A run that diverged counts as 0.
+# The slides do not say whether theirs is last or best, nor over how many seeds.
+# Runs of mixed data, settings or scales are refused and stop this page.
+#
 # Quick runs take minutes on two CPU cores: small networks, 4 critics instead of 10, 6,000 to 20,000 updates on 100,000
 # transitions of a stand-in rolled out by this project, since D4RL's files are not bundled. They show that the code
-# runs and what RD does to it there. They are no estimate of the number above them.
+# runs and what RD does to it there. They are no estimate of the paper's numbers.
 #
 # ## Does RD do what the paper says?
 #
@@ -83,13 +94,13 @@ print(
 
 # %% tags=["hide-input"]
 pairs = {base: f"{base}_rd" for base in ("td3n", "sacn", "td3bc", "cql")}
-datasets = list(dict.fromkeys(c.printed.dataset for c in cells))
-effects, ranks = compare.effects(cells), compare.correlations(cells).set_index("algorithm")
+datasets = list(dict.fromkeys(b.printed.dataset for b in boxes))
+effects, ranks = compare.effects(boxes), compare.correlations(boxes).set_index("algorithm")
 for base in pairs:
     mine = effects[effects.base == base]
     signs = mine["same sign"].dropna()
     up, down = (mine.paper > 0).sum(), (mine.paper < 0).sum()
-    line = f"{tables.title(base)}: in the paper RD raises {up} of {len(mine)} scores and lowers {down}; "
+    line = f"{printed.title(base)}: in the paper RD raises {up} of {len(mine)} scores and lowers {down}; "
     if mine.ours.notna().any():
         line += f"ours has the same sign in {int(signs.sum())} of {len(signs)}"
         line += f", rank correlation {ranks['with the paper'][base]:.2f} over {ranks.datasets[base]} datasets"
@@ -102,8 +113,8 @@ for base in pairs:
 # algorithm: the effect of RD on each dataset, the paper's beside ours, and in how many of them the signs agree.
 
 # %% tags=["hide-input"]
-small = compare.effects(cells, "quick").dropna(subset=["ours"])
-both = {pair.base: pair for pair in compare.pairs(cells, "quick")}
+small = compare.effects(boxes, "quick").dropna(subset=["ours"])
+both = {pair.base: pair for pair in compare.pairs(boxes, "quick")}
 hopper = {d for d in datasets if d.startswith("hopper")}
 for base, mine in small.groupby("base", sort=False):
     signs, clear = mine["same sign"].dropna(), mine[mine.p < tables.SIGNIFICANT]
@@ -115,7 +126,7 @@ for base, mine in small.groupby("base", sort=False):
             p += f"; {rest.effect:.1f} without {what}, {typeset.probability(rest.p)}" if rest else f"; without {what}: not run"
         p += ")"
     print(
-        f"{tables.title(base)}, quick scale: RD raises {(mine.ours > 0).sum()} of {len(mine)} scores, by {mine.ours.mean():.1f} "
+        f"{printed.title(base)}, quick scale: RD raises {(mine.ours > 0).sum()} of {len(mine)} scores, by {mine.ours.mean():.1f} "
         f"on average{p}; the sign is the paper's in {int(signs.sum())} of {len(signs)}; "
         f"†: {(clear.ours > 0).sum()} up, {(clear.ours < 0).sum()} down"
     )
@@ -130,7 +141,7 @@ else:
     order = [d for d in datasets if d in wide.index]
     columns = [(side, b) for b in pairs if b in set(small.base) for side in ("paper", "ours")]
     wide = wide.loc[order, columns].reset_index()
-    wide.columns = ["dataset", *(f"{tables.title(b)}, {side}" for side, b in columns)]
+    wide.columns = ["dataset", *(f"{printed.title(b)}, {side}" for side, b in columns)]
     display(typeset.scrolled(wide))
 
 # %% [markdown]
@@ -149,15 +160,15 @@ else:
 
 # %% tags=["hide-input"]
 for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
-    found = compare.pairs(cells, of)
+    found = compare.pairs(boxes, of)
     for pair in found:
         print(
-            f"{tables.title(pair.base)}, {what}, {len(pair.datasets)} datasets: effect of RD by best checkpoint "
+            f"{printed.title(pair.base)}, {what}, {len(pair.datasets)} datasets: effect of RD by best checkpoint "
             f"{pair.best_effect:+.1f}, by last iterate {pair.effect:+.1f}"
         )
     if found:
-        best_only = [tables.title(p.base) for p in found if p.best_effect > 0 >= p.effect]
-        last_only = [tables.title(p.base) for p in found if p.effect > 0 >= p.best_effect]
+        best_only = [printed.title(p.base) for p in found if p.best_effect > 0 >= p.effect]
+        last_only = [printed.title(p.base) for p in found if p.effect > 0 >= p.best_effect]
         print(
             f"At {what} a gain by the best checkpoint that the last iterate does not have is there with "
             f"{', '.join(best_only) or 'no base'}, a gain by the last iterate alone with {', '.join(last_only) or 'no base'}."
@@ -173,7 +184,7 @@ for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
 # every seed by itself, at the paper's scale where there are runs. Grey bars are the paper's mean ± deviation.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 1 that was run, with the paper's mean and deviation as a grey bar"}}
-mine = [c.ours for c in cells if c.ours]
+mine = [b.ours for b in boxes if b.ours]
 if mine:
     display(plots.seed_points(mine, [p for p in paper if p.table == 1]))
     plots.plt.close("all")
@@ -193,7 +204,7 @@ for base, rd in pairs.items():
         display(figure)
         plots.plt.close("all")
     else:
-        print(f"{tables.title(base)} with RD and without, at quick scale: not run.")
+        print(f"{printed.title(base)} with RD and without, at quick scale: not run.")
 
 # %% [markdown]
 # ## Whole runs of fewer seeds
@@ -205,9 +216,9 @@ for base, rd in pairs.items():
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "For each dataset with a whole run of the paper's size: score over a million updates, without and with RD, and the score of the data as a dashed line"}}
 scores = {n.name: n.score for n in catalog.names()}
-printed = {(p.algo, p.dataset): p for p in paper if p.table == 1}
+beside = {(p.algo, p.dataset): p for p in paper if p.table == 1}
 whole = tables.collect(tables.read_scale(results / "paper-whole", "paper"))
-whole = {key: cell for key, cell in whole.items() if key in printed}
+whole = {key: cell for key, cell in whole.items() if key in beside}
 of_the_critic = {
     "q_policy": "Q(s, π(s))", "kernel_data_policy": "features' product, data and policy",
     "cosine_data_policy": "their cosine", "feature_norm": "features' norm",
@@ -222,9 +233,9 @@ def at_the_end(ours, name):
 
 rows = [
     {
-        "cell": f"{tables.title(a)}, {d}", "updates": f"{o.steps:,}", "seeds": len(o.seeds),
+        "cell": f"{printed.title(a)}, {d}", "updates": f"{o.steps:,}", "seeds": len(o.seeds),
         "last": f"{np.mean(o.last):.1f}", "best": f"{np.mean(o.best):.1f}",
-        "the paper's": f"{printed[a, d].mean:.1f} ± {printed[a, d].std:.1f}",
+        "the paper's": f"{beside[a, d].mean:.1f} ± {beside[a, d].std:.1f}",
         **{label: f"{at_the_end(o, name):,.4g}" for name, label in of_the_critic.items()},
         "hours": f"{sum(r.seconds for r in o.records) / 3600:.1f}", "device": o.records[0].device,
     }
@@ -235,7 +246,7 @@ if rows:
 else:
     print("Whole runs: not run.")
 for dataset in datasets:
-    groups = {tables.title(a): o.records for (a, d), o in sorted(whole.items()) if d == dataset}
+    groups = {printed.title(a): o.records for (a, d), o in sorted(whole.items()) if d == dataset}
     if groups:
         figure = plots.learning_curves(groups, {"the data": scores[dataset]})
         figure.suptitle(f"{dataset}, bundled, the paper's size")
@@ -263,22 +274,22 @@ for dataset in datasets:
 # %% tags=["hide-input"]
 def summaries(of, what):
     """Figures of the pairs that ran (of: "ours" or "quick"), each said to be of `what`."""
-    found = compare.summary(cells, of)
+    found = compare.summary(boxes, of)
     found = found[found.seeds > 0].set_index("base")
     if found.empty:
         print(f"{what}: not run.")
         return
     iqm, better = {}, {}
     for base, row in found.iterrows():
-        name = tables.title(base)
+        name = printed.title(base)
         for label, column in ((name, "IQM"), (f"{name} + RD", "IQM + RD")):
             iqm[label] = row[column], (row[f"{column} low"], row[f"{column} high"])
         better[name] = row["improvement"], (row["improvement low"], row["improvement high"])
         print(f"{what}, {name}: {row.seeds:.0f} seeds on {row.datasets:.0f} of 9 datasets")
     figures = [plots.intervals(iqm, "IQM of normalised scores", 0)]
     figures.append(plots.intervals(better, "probability that RD improves on its base", 0.5))
-    for pair in compare.pairs(cells, of):
-        name = tables.title(pair.base)
+    for pair in compare.pairs(boxes, of):
+        name = printed.title(pair.base)
         figures.append(plots.profiles({name: pair.without, f"{name} + RD": pair.with_rd}))
     for figure in figures:
         figure.suptitle(what)
@@ -293,25 +304,15 @@ summaries("ours", "paper's scale")
 summaries("quick", "quick scale, bundled data")
 
 # %% [markdown]
-# ## Every cell
+# ## As files
 #
-# The paper's value, CORL's, ours at each scale, how it was made, and for what was not run the command that runs it
-# and its projected cost. `snakemake` runs all of it (`workflow/Snakefile`). The downloads hold every column.
-#
-# The cost is in hours of one CPU core for five seeds, from `workflow/speed.csv`: updates at Hopper's shapes on one thread, *not* compiled, evaluations not
-# counted. The [hardware page](hardware.ipynb) projects the same runs with `--compile`, in hours of a machine of two cores with both at work, each
-# environment by its own shapes; so an hour there is two of a core, of quicker updates.
-#
+# The CSV has a row for every cell and scale: the paper's value, CORL's, ours, how it was made, and for what was not run the command.
 # The commands train on D4RL's files. For the bundled stand-in of a dataset, take its short name, without `d4rl/` and the version:
 # `--dataset hopper-medium` instead of `--dataset d4rl/hopper-medium-v2`.
 
 # %% tags=["hide-input"]
-commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
-table = tables.frame(cells, commands, hours)
-shown = table.drop(columns=["table", "paper_bold", "bold", "p", "best_std", "corl_best"])
-display(typeset.scrolled(shown))
-print(f"not run: {table.projected_hours.sum():,.0f} hours of one core, not compiled")
-files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
+table = tables.frame(boxes, grid.commands())
+files = {"csv": table.to_csv(index=False), "md": typeset.shown(boxes).markdown, "tex": typeset.latex(boxes)}
 display(typeset.downloads("table1", files))
 
 # %% [markdown]

@@ -16,14 +16,8 @@
 # %% [markdown]
 # # Table 2: RD beside other methods
 #
-# The paper's second table compares RD on its two backbones with seven methods on 17 datasets. As on the page of
-# Table 1, the paper's number is on top and ours below, last-iterate and over seeds, or *not run*. It is made
-# from the records each time the book is built.
-#
-# Its columns are not of one kind. The slides give no seeds and no deviations here. All EDAC numbers and
-# several of BC and CQL equal those of the EDAC paper's table, and the Diffusion-QL column looks like that
-# paper's selection of the best checkpoint, which is not comparable with last iterates. Ours are all run by one
-# code, under one protocol.
+# The paper compares RD on two backbones with seven methods on 17 datasets. Each tab has one number a box; the first has ours.
+# The table is made from the records each time the book is built.
 
 # %% tags=["remove-cell"]
 # On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
@@ -44,9 +38,9 @@ results = ""  # folder of folders of records (quick, paper, …); empty: the rep
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import display
+from IPython.display import Markdown, display
 
-from rdlib.results import compare, grid, plots, stats, tables, typeset
+from rdlib.results import compare, grid, plots, printed, stats, tables, typeset
 
 plots.use_style()
 repository = next(
@@ -58,31 +52,36 @@ published = repository / "book/results"  # the paper's and CORL's numbers are th
 results = Path(results) if results else published
 
 # %% tags=["hide-input"]
-paper, corl = tables.read_paper(published / "paper.csv"), tables.read_corl(published / "corl.csv")
+paper, corl = printed.read_paper(published / "paper.csv"), printed.read_corl(published / "corl.csv")
 ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
 quick = tables.collect(tables.read_scale(results / "quick", "quick"))
-cells = tables.join(2, paper, ours, quick, corl)
-display(typeset.shown(cells))
-inner = [c for c in cells if c.printed.dataset not in tables.TOTALS]
-print(
-    f"{sum(c.ours is not None for c in inner)} of {len(inner)} cells have been run at the paper's scale, "
-    f"{sum(c.quick is not None for c in inner)} at quick scale."
-)
+boxes = tables.join(2, paper, ours, quick, corl)
+display(typeset.shown(boxes))
+inner = [b for b in boxes if b.printed.dataset not in printed.TOTALS]
+ran, small = (sum(getattr(b, of) is not None for b in inner) for of in ("ours", "quick"))
+print(f"{ran} of {len(inner)} cells have been run at the paper's scale, {small} at quick scale.")
+if ran < len(inner):
+    display(Markdown(typeset.not_run(2)))
 
 # %% [markdown]
+# The paper's columns are not of one kind. The slides give no seeds and no deviations here. All EDAC numbers and
+# several of BC and CQL equal those of the EDAC paper's table. The Diffusion-QL column looks like that
+# paper's selection of the best checkpoint, which is not comparable with last iterates. Ours are all run by one
+# code, under one protocol.
+#
 # The paper's bold marks an RD column that is no lower than every column without RD. Ours follows the same rule
 # among our own runs, and only where all columns of the row ran. In the paper an RD column is *not* the best
 # on seven of the 17 datasets:
 
 # %% tags=["hide-input"]
-for dataset in dict.fromkeys(c.printed.dataset for c in inner):
-    row = {c.printed.algo: c.printed.mean for c in inner if c.printed.dataset == dataset}
+for dataset in dict.fromkeys(b.printed.dataset for b in inner):
+    row = {b.printed.algo: b.printed.mean for b in inner if b.printed.dataset == dataset}
     best = max(row, key=row.get)
     if not best.endswith("_rd"):
         rd = max((a for a in row if a.endswith("_rd")), key=row.get)
         tied = " (a tie)" if row[best] == row[rd] else ""
         print(
-            f"{dataset}: {tables.title(best)} {row[best]:.1f}, {tables.title(rd)} {row[rd]:.1f}{tied}"
+            f"{dataset}: {printed.title(best)} {row[best]:.1f}, {printed.title(rd)} {row[rd]:.1f}{tied}"
         )
 
 # %% [markdown]
@@ -93,7 +92,7 @@ for dataset in dict.fromkeys(c.printed.dataset for c in inner):
 # permutation test of one dataset, and none of these tests is corrected for the others. A score below 0 is below a random policy's.
 
 # %% tags=["hide-input"]
-beyond = dict.fromkeys(c.printed.dataset for c in inner)
+beyond = dict.fromkeys(b.printed.dataset for b in inner)
 for p in paper:
     if p.table == 1:
         beyond.pop(p.dataset, None)
@@ -105,7 +104,7 @@ for found, what in ((ours, "the paper's scale"), (quick, "quick scale, bundled d
             if mine is None or its is None:
                 continue
             rows.append({
-                "base": tables.title(base), "dataset": its.data, "seeds": f"{len(its.seeds)} and {len(mine.seeds)}",
+                "base": printed.title(base), "dataset": its.data, "seeds": f"{len(its.seeds)} and {len(mine.seeds)}",
                 "without": tables.spread(its.last), "with RD": tables.spread(mine.last),
                 "effect": mine.mean - its.mean, "p": f"{stats.p_value(mine.last, its.last):.3f}",
             })  # fmt: skip
@@ -134,23 +133,20 @@ for found, what in ((ours, "the paper's scale"), (quick, "quick scale, bundled d
 
 # %% tags=["hide-input"]
 for of, what in (("ours", "the paper's scale"), ("quick", "quick scale")):
-    ranks = compare.correlations(cells, of)
+    ranks = compare.correlations(boxes, of)
     if ranks.datasets.sum():
-        ranks["algorithm"] = ranks.algorithm.map(tables.title)
+        ranks["algorithm"] = ranks.algorithm.map(printed.title)
         print(f"at {what}:")
         display(typeset.scrolled(ranks, digits=2))
     else:
         print(f"not run at {what}; so there is nothing to correlate yet")
-theirs = [
-    (p.algo, corl[p.algo, p.dataset][0], p.mean)
-    for p in paper
-    if p.table == 2 and (p.algo, p.dataset) in corl
-]
-for algo in dict.fromkeys(a for a, _, _ in theirs):
-    x, y = zip(*[(a, b) for name, a, b in theirs if name == algo])
-    print(
-        f"the paper's {tables.title(algo)} with CORL's: {stats.rank_correlation(x, y):.2f} over {len(x)} datasets"
-    )
+theirs = pd.DataFrame(
+    [(printed.title(p.algo), corl[p.algo, p.dataset][0], p.mean) for p in paper if p.table == 2 and (p.algo, p.dataset) in corl],
+    columns=["algorithm", "CORL", "paper"],
+)
+for name, both in theirs.groupby("algorithm", sort=False):
+    rank = both[["CORL", "paper"]].corr("spearman").loc["CORL", "paper"]
+    print(f"the paper's {name} with CORL's: {rank:.2f} over {len(both)} datasets")
 
 # %% [markdown]
 # ## Every seed
@@ -159,7 +155,7 @@ for algo in dict.fromkeys(a for a, _, _ in theirs):
 # checkpoint hides.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at the paper's scale, one row for each cell of Table 2 that was run, with the paper's mean as a grey mark"}}
-mine = [c.ours for c in inner if c.ours]
+mine = [b.ours for b in inner if b.ours]
 if mine:
     display(plots.seed_points(mine, [p for p in paper if p.table == 2]))
     plots.plt.close("all")
@@ -167,7 +163,7 @@ else:
     print("At the paper's scale: not run.")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Last-iterate and best score of every seed at quick scale on the bundled hopper-medium, one row for each method of Table 2; the best evaluations lie well above the last iterates for several"}}
-small = [c.quick for c in inner if c.quick and c.printed.dataset == "hopper-medium"]
+small = [b.quick for b in inner if b.quick and b.printed.dataset == "hopper-medium"]
 if small:
     figure = plots.seed_points(small)
     figure.suptitle("quick scale, bundled hopper-medium")
@@ -182,12 +178,12 @@ else:
 # IQM with 95 % bootstrap intervals over seeds, and performance profiles.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "At the paper's scale: IQM of every column of Table 2 with its interval, and performance profiles"}}
-algos = list(dict.fromkeys(c.printed.algo for c in inner))
+algos = list(dict.fromkeys(b.printed.algo for b in inner))
 
 
 def over_all(found, what):
     """IQM and profiles of every column over the datasets that all of them ran on, by the seeds that all have."""
-    names = dict.fromkeys(c.printed.dataset for c in inner)
+    names = dict.fromkeys(b.printed.dataset for b in inner)
     several = {key for key, cell in found.items() if len(cell.seeds) > 1}
     everywhere = [d for d in names if all((a, d) in several for a in algos)]
     chosen = [found[a, d] for a in algos for d in everywhere]
@@ -196,7 +192,7 @@ def over_all(found, what):
         print(f"No dataset has been run by every column with the same two seeds or more at {what}: not run.")
         return
     common = tables.collect(r for o in chosen for r in o.records if r.seed in seeds)
-    columns = {tables.title(a): tables.matrix(common, a, everywhere) for a in algos}
+    columns = {printed.title(a): tables.matrix(common, a, everywhere) for a in algos}
     iqm = {name: (stats.iqm(x), stats.interval(stats.iqm, x)) for name, x in columns.items()}
     label = f"IQM of normalised scores, {len(everywhere)} of {len(names)} datasets, {len(seeds)} seeds"
     for figure in (plots.intervals(iqm, label, 0), plots.profiles(columns)):
@@ -211,27 +207,15 @@ over_all(ours, "the paper's scale")
 over_all(quick, "quick scale")
 
 # %% [markdown]
-# ## Every cell
+# ## As files
 #
 # The bundled data that stand in for D4RL's are this project's own, and its `pen-demos` is by a trained policy,
-# where pen-human is by a person; a cell that used them says so in its `note`.
-#
-# The cost is in hours of one CPU core for five seeds, from `workflow/speed.csv`: updates at Hopper's shapes on one thread, *not* compiled, evaluations not
-# counted. The [hardware page](hardware.ipynb) projects the same runs with `--compile`, in hours of a machine of two cores with both at work, each
-# environment by its own shapes; so an hour there is two of a core, of quicker updates.
+# where pen-human is by a person. A row of the CSV that used them says so in its `note`; one that was not run has its command.
 #
 # The commands train on D4RL's files. For the bundled stand-in of a dataset, take its short name, without `d4rl/` and the version:
 # `--dataset pen-cloned` instead of `--dataset d4rl/pen-cloned-v1`, and `pen-demos` for pen-human.
 
 # %% tags=["hide-input"]
-commands, hours = grid.not_run(grid.read_rates(repository / "workflow/speed.csv"))
-table = tables.frame(cells, commands, hours)
-shown = table.drop(
-    columns=["table", "paper_std", "paper_bold", "bold", "p", "best_std", "corl_best"]
-)
-display(typeset.scrolled(shown))
-print(
-    f"not run: {table.projected_hours.sum():,.0f} hours of one core, not compiled, Table 1's share included"
-)
-files = {"csv": table.to_csv(index=False), "md": typeset.markdown(cells), "tex": typeset.latex(cells)}
+table = tables.frame(boxes, grid.commands())
+files = {"csv": table.to_csv(index=False), "md": typeset.shown(boxes).markdown, "tex": typeset.latex(boxes)}
 display(typeset.downloads("table2", files))

@@ -11,7 +11,7 @@ import matplotlib
 import pandas as pd
 
 from rdlib.engine.config import ConfigError
-from rdlib.results import compare, grid, plots, tables, typeset
+from rdlib.results import compare, grid, plots, printed, tables, typeset
 from rdlib.training.checkpoint import CheckpointError, write_atomically
 from rdlib.training.record import RecordError
 
@@ -26,26 +26,25 @@ def write(results: Path, to: Path) -> list[Path]:
         raise RecordError(f"{results}: has no folder of records, paper or quick")
     matplotlib.use("agg")
     plots.use_style()
-    paper, corl = (tables.read_paper(PUBLISHED / "paper.csv"), tables.read_corl(PUBLISHED / "corl.csv"))
+    paper, corl = (printed.read_paper(PUBLISHED / "paper.csv"), printed.read_corl(PUBLISHED / "corl.csv"))
     ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
     quick = tables.collect(tables.read_scale(results / "quick", "quick"))
-    commands, hours = grid.not_run(grid.read_rates(HERE / "speed.csv"))
     files: dict[str, str] = {}
     figures = {}
     for table in (1, 2):
-        cells = tables.join(table, paper, ours, quick, corl)
-        files[f"table{table}.csv"] = tables.frame(cells, commands, hours).to_csv(index=False)
-        files[f"table{table}.md"] = typeset.markdown(cells)
-        files[f"table{table}.tex"] = typeset.latex(cells)
-        for scale, printed in (("ours", paper), ("quick", [])):  # quick runs beside no number of the paper
-            found = [cell for cell in (getattr(c, scale) for c in cells) if cell]
+        boxes = tables.join(table, paper, ours, quick, corl)
+        files[f"table{table}.csv"] = tables.frame(boxes, grid.commands()).to_csv(index=False)
+        files[f"table{table}.md"] = typeset.shown(boxes).markdown
+        files[f"table{table}.tex"] = typeset.latex(boxes)
+        for scale, beside in (("ours", paper), ("quick", [])):  # quick runs beside no number of the paper
+            found = [runs for runs in (getattr(b, scale) for b in boxes) if runs]
             if found:
-                shown = [p for p in printed if p.table == table]
+                shown = [p for p in beside if p.table == table]
                 figures[f"table{table}-seeds-{found[0].scale}.svg"] = plots.seed_points(found, shown)
         if table == 1:
-            files["effects.csv"] = of_both_scales(compare.effects, cells)
-            files["summary.csv"] = of_both_scales(compare.summary, cells)
-        files[f"correlations{table}.csv"] = of_both_scales(compare.correlations, cells)
+            files["effects.csv"] = of_both_scales(compare.effects, boxes)
+            files["summary.csv"] = of_both_scales(compare.summary, boxes)
+        files[f"correlations{table}.csv"] = of_both_scales(compare.correlations, boxes)
     for name, text in files.items():
         write_atomically(to / name, text.encode())
     for name, figure in figures.items():
@@ -54,10 +53,10 @@ def write(results: Path, to: Path) -> list[Path]:
 
 
 def of_both_scales(
-    statistic: Callable[[Sequence[tables.Cell], str], pd.DataFrame], cells: Sequence[tables.Cell]
+    statistic: Callable[[Sequence[tables.Box], str], pd.DataFrame], boxes: Sequence[tables.Box]
 ) -> str:
     """The rows of both scales as one CSV, the scale before each."""
-    found = {"paper": statistic(cells, "ours"), "quick": statistic(cells, "quick")}
+    found = {"paper": statistic(boxes, "ours"), "quick": statistic(boxes, "quick")}
     return pd.concat(found, names=["scale"]).reset_index("scale").to_csv(index=False)
 
 

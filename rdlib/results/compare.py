@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from rdlib.results import stats
-from rdlib.results.tables import TOTALS, Cell, Ours, collect, matrix
+from rdlib.results.printed import TOTALS
+from rdlib.results.tables import Box, collect, matrix
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,10 @@ class Pair:
         return Pair(self.base, names, self.seeds, *(x[:, keep] for x in scores)) if keep else None
 
 
-def pairs(cells: Iterable[Cell], of: str = "ours") -> list[Pair]:
+def pairs(boxes: Iterable[Box], of: str = "ours") -> list[Pair]:
     """The pairs of Table 1 (of: "ours" or "quick") that ran on some dataset with two seeds or more in
     common, fewer being no replication."""
-    ran = {(c.printed.algo, c.printed.dataset): o for c in cells if (o := getattr(c, of))}
+    ran = {(b.printed.algo, b.printed.dataset): o for b in boxes if (o := getattr(b, of))}
     found = []
     for rd in dict.fromkeys(algo for algo, _ in ran if algo.endswith("_rd")):
         base = rd.removesuffix("_rd")
@@ -64,15 +65,15 @@ def pairs(cells: Iterable[Cell], of: str = "ours") -> list[Pair]:
     return found
 
 
-def summary(cells: Sequence[Cell], of: str = "ours") -> pd.DataFrame:
+def summary(boxes: Sequence[Box], of: str = "ours") -> pd.DataFrame:
     """What stands over all datasets of each pair of Table 1 (of: "ours" or "quick"): IQM without RD and
     with it and probability of improvement, each with its 95 % interval, the mean effect by last iterates
     and by best evaluations, and the p of the former. A pair that `pairs` has not has 0 seeds and NaN."""
-    printed = dict.fromkeys(c.printed.algo for c in cells)
+    printed = dict.fromkeys(b.printed.algo for b in boxes)
     rows: dict[str, dict[str, Any]] = {
         a.removesuffix("_rd"): {"datasets": 0, "seeds": 0} for a in printed if a.endswith("_rd")
     }
-    for pair in pairs(cells, of):
+    for pair in pairs(boxes, of):
         estimates: dict[str, tuple[Callable[..., float], list[stats.Array]]] = {
             "IQM": (stats.iqm, [pair.without]),
             "IQM + RD": (stats.iqm, [pair.with_rd]),
@@ -87,59 +88,50 @@ def summary(cells: Sequence[Cell], of: str = "ours") -> pd.DataFrame:
     return pd.DataFrame(made, columns=SUMMARY).astype(dict.fromkeys(SUMMARY[3:], float))
 
 
-SUMMARY = [
-    "base",
-    "datasets",
-    "seeds",
-    "IQM",
-    "IQM low",
-    "IQM high",
-    "IQM + RD",
-    "IQM + RD low",
-    "IQM + RD high",
-    "improvement",
-    "improvement low",
-    "improvement high",
-    "effect",
-    "best effect",
-    "p",
-]
+SUMMARY = ["base", "datasets", "seeds"]
+SUMMARY += [f"{of}{end}" for of in ("IQM", "IQM + RD", "improvement") for end in ("", " low", " high")]
+SUMMARY += ["effect", "best effect", "p"]
 
 
-def effects(cells: Iterable[Cell], of: str = "ours") -> pd.DataFrame:
-    """The effect of RD, score with it less score without, of each pair of Table 1: the paper's, ours (of:
-    "ours" or "quick") or NaN where not run, the p of ours, and whether the signs agree (None where the
-    paper's effect is 0, or ours not run)."""
-    by_key = {(c.printed.algo, c.printed.dataset): c for c in cells}
+def effects(boxes: Iterable[Box], of: str = "ours") -> pd.DataFrame:
+    """The effect of RD, score with it less score without, of each pair of Table 1: the paper's; ours (of:
+    "ours" or "quick") with its 95 % interval and p, or NaN where not run (no interval of a single seed);
+    and whether the signs agree (None where the paper's effect is 0, or ours not run)."""
+    by_key = {(b.printed.algo, b.printed.dataset): b for b in boxes}
     rows = []
-    for (algo, dataset), cell in by_key.items():
+    for (algo, dataset), box in by_key.items():
         base = by_key.get((algo.removesuffix("_rd"), dataset))
         if not algo.endswith("_rd") or base is None or dataset in TOTALS:
             continue
-        paper = round(cell.printed.mean - base.printed.mean, 6)
-        mine, its = getattr(cell, of), getattr(base, of)
-        ran = mine is not None and its is not None
-        effect = mine.mean - its.mean if ran else np.nan
-        agree = bool(np.sign(paper) == np.sign(effect)) if ran and paper else None
-        p = stats.p_value(mine.last, its.last) if ran else np.nan
-        rows.append((base.printed.algo, dataset, paper, effect, p, agree))
-    return pd.DataFrame(rows, columns=["base", "dataset", "paper", "ours", "p", "same sign"])
+        paper = round(box.printed.mean - base.printed.mean, 6)
+        mine, its = getattr(box, of), getattr(base, of)
+        found = [np.nan] * 4
+        if ran := mine is not None and its is not None:
+            scores, several = (mine.last, its.last), min(len(mine.seeds), len(its.seeds)) > 1
+            ends = stats.interval(stats.difference, *scores) if several else (np.nan, np.nan)
+            found = [stats.difference(*scores), *ends, stats.p_value(*scores)]
+        agree = bool(np.sign(paper) == np.sign(found[0])) if ran and paper else None
+        rows.append((base.printed.algo, dataset, paper, *found, agree))
+    return pd.DataFrame(rows, columns=["base", "dataset", "paper", "ours", "low", "high", "p", "same sign"])
 
 
-def correlations(cells: Iterable[Cell], of: str = "ours") -> pd.DataFrame:
+def correlations(boxes: Iterable[Box], of: str = "ours") -> pd.DataFrame:
     """For each algorithm: on how many datasets it ran, and Spearman's rank correlation over them between
     our column (of: "ours" or "quick") and the paper's, and CORL's where CORL has those datasets (NaN below
     two datasets)."""
-    columns: dict[str, list[tuple[Ours, Cell]]] = {}
-    for c in cells:
-        columns.setdefault(c.printed.algo, [])
-        if mine := getattr(c, of):
-            columns[c.printed.algo].append((mine, c))
+    found = pd.DataFrame(
+        {
+            "algorithm": b.printed.algo,
+            "ours": mine.mean if (mine := getattr(b, of)) else np.nan,
+            "paper": b.printed.mean,
+            "corl": b.corl[0] if b.corl else np.nan,
+        }
+        for b in boxes
+        if b.printed.dataset not in TOTALS
+    )
     rows = []
-    for algo, ran in columns.items():
-        ours, printed = [o.mean for o, _ in ran], [c.printed.mean for _, c in ran]
-        theirs = [(o.mean, c.corl[0]) for o, c in ran if c.corl]
-        paper = stats.rank_correlation(ours, printed) if len(ran) > 1 else np.nan
-        corl = stats.rank_correlation(*zip(*theirs)) if len(theirs) > 1 else np.nan
-        rows.append((algo, len(ran), paper, corl))
+    for algo, column in found.groupby("algorithm", sort=False):
+        ran = column.dropna(subset=["ours"])
+        ranks = ran[["ours", "paper", "corl"]].corr("spearman", min_periods=2)["ours"]
+        rows.append((algo, len(ran), ranks["paper"], ranks["corl"]))
     return pd.DataFrame(rows, columns=["algorithm", "datasets", "with the paper", "with CORL"])

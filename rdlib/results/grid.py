@@ -23,7 +23,6 @@ SEEDS = (0, 1, 2, 3, 4)  # of every cell of the tables; the paper does not say h
 TABLES = (1, 2)
 SOURCES = ("d4rl", "bundled")
 STAGES = ("select", "rival", "ablate")
-SPEED_COLUMNS = ("device", "algo", "agents", "agent_updates_per_s", "unit", "date", "commit")
 COLUMNS = ("stage", "name", "question", "algo", "datasets", "seeds", "config", "plugin", "variants")
 
 
@@ -93,11 +92,6 @@ class Question:
             for environment, names in found.items()
         ]
 
-    def core_hours(self, rates: Mapping[str, float]) -> float:
-        """Projected hours of one CPU core for one variant, all datasets and seeds, at the paper's scale."""
-        each = (core_hours(self.algo, d, len(self.seeds), rates, self.config) for d in self.datasets)
-        return sum(each)
-
     def answers(self, variant: Mapping[str, Any], records: Iterable[Record]) -> list[Record]:
         """The records of one variant: the same algorithm, and the very configuration asked for."""
         return [r for r in records if self._asked_for(variant, r)]
@@ -155,12 +149,10 @@ def table_jobs(seeds: tuple[int, ...] = SEEDS, numbers: Collection[int] = TABLES
     return jobs
 
 
-def not_run(rates: Mapping[str, float]) -> tuple[dict, dict]:
-    """By algorithm and dataset of both tables: the command that runs the cell on D4RL's data, and the
-    projected core hours. What `tables.frame` shows for a cell without records."""
-    commands, hours = {}, {}
+def commands() -> dict[tuple[str, str], str]:
+    """By algorithm and dataset of both tables: the command that runs the cell on D4RL's data."""
+    found = {}
     for cell in cells.cells():
-        key = cell.algo, cell.dataset
         asked = TrainConfig(
             algo=cell.algo,
             dataset=data_name(cell.dataset, "d4rl"),
@@ -168,8 +160,8 @@ def not_run(rates: Mapping[str, float]) -> tuple[dict, dict]:
             scale="paper",
             out=f"runs/paper/{cell.algo}-{cell.dataset}",
         )
-        commands[key], hours[key] = command(asked), round(core_hours(*key, len(SEEDS), rates), 1)
-    return commands, hours
+        found[cell.algo, cell.dataset] = command(asked)
+    return found
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -207,34 +199,3 @@ def _question(row: dict[str, str]) -> Question:
     if len(set(map(str, settings))) < len(settings) or len(set(q.datasets)) < len(q.datasets):
         raise ConfigError("a dataset or a variant stands there twice")
     return q
-
-
-def read_rates(path: Path) -> dict[str, float]:
-    """Agent-updates per core second by algorithm, as workflow/speed.py measured them; the last measured
-    counts. Raises ConfigError naming file and line."""
-
-    def make(row: dict[str, str]) -> tuple[str, float] | None:
-        unit = strict_csv.choice(row, "unit", ("core second", "device second"))
-        if (rate := strict_csv.number(row, "agent_updates_per_s")) <= 0:
-            raise ConfigError(f"agent_updates_per_s = {rate:g}, expected more than 0")
-        return (algos.find(row["algo"]).name, rate) if unit == "core second" else None
-
-    return dict(filter(None, strict_csv.read(path, SPEED_COLUMNS, make)))
-
-
-def core_hours(
-    algo: str, dataset: str, agents: int, rates: Mapping[str, float], more: Mapping[str, Any] = {}
-) -> float:
-    """Projected hours of one CPU core for `agents` runs at the paper's scale, evaluation not counted, of
-    the cell's configuration and `more` fields on top; larger ensembles in proportion. DR3 is taken to cost
-    what RD does, layer norm nothing."""
-    recipe, cell = algos.find(algo), cells.find(algo, dataset)
-    steps = (cell.steps if cell else 0) or recipe.entry.scales["paper"].steps
-    config = recipe.config(
-        {**recipe.entry.scales["paper"].overrides, **(cell.config if cell else {}), **more}
-    )
-    default = recipe.entry.config()
-    larger = getattr(config, "n_critics", 1) / getattr(default, "n_critics", 1)
-    base = next(name for name, entry in algos.ALGORITHMS.items() if entry is recipe.entry)
-    rate = rates[f"{base}_rd" if recipe.plugin else base]
-    return agents * steps * max(1.0, larger) / rate / 3600

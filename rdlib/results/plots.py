@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError, Dataset
 from rdlib.results import stats
-from rdlib.results.tables import Ours, Printed, title
+from rdlib.results.printed import Printed, title
+from rdlib.results.tables import Ours
 from rdlib.training.record import Record
 
 PALETTE = sns.color_palette("colorblind")
@@ -179,4 +180,26 @@ def profiles(columns: Mapping[str, stats.Array]) -> Figure:
         axes.fill_between(thresholds, low, high, color=colour, alpha=0.2, lw=0)
     axes.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
     axes.legend()
+    return figure
+
+
+def forest(found: pd.DataFrame) -> Figure:
+    """The effect of RD (`compare.effects`), one panel for each base and one row for each dataset: ours with
+    its interval, the paper's as a hollow diamond."""
+    bases, datasets = (list(dict.fromkeys(found[name])) for name in ("base", "dataset"))
+    size = (2.2 * len(bases) + 2.2, 0.32 * len(datasets) + 1.2)
+    figure, panels = plt.subplots(1, len(bases), figsize=size, sharey=True, squeeze=False)
+    rows = {dataset: i for i, dataset in enumerate(datasets)}
+    for axes, base in zip(panels[0], bases):
+        mine = found[found.base == base]
+        height = mine.dataset.map(rows)
+        axes.axvline(0, color="grey", lw=1)
+        axes.hlines(height, mine.low, mine.high, color=PALETTE[0], lw=4, alpha=0.45)
+        axes.plot(mine.ours, height, "o", color=PALETTE[0], ms=5, label="ours, 95 % interval")
+        axes.plot(mine.paper, height, "D", mfc="none", color=PALETTE[1], ms=5, label="the paper's")
+        axes.set(title=title(base), xlabel="effect of RD on the score")
+    panels[0, 0].set_yticks(range(len(datasets)), datasets)
+    panels[0, 0].invert_yaxis()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

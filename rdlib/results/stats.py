@@ -89,6 +89,12 @@ def _improvements(x: Array, y: Array) -> Array:
     return ((above > 0) + 0.5 * (above == 0)).mean((1, 2, 3))
 
 
+def difference(ours: ArrayLike, base: ArrayLike) -> float:
+    """The mean of `ours` less that of `base`. Raises StatsError unless both have the same datasets."""
+    x, y = _pair(ours, base)
+    return float(x.mean() - y.mean())
+
+
 def _pair(ours: ArrayLike, base: ArrayLike) -> tuple[Array, Array]:
     x, y = scores(ours), scores(base)
     if x.shape[1] != y.shape[1]:
@@ -131,6 +137,7 @@ def _statistics(statistic: Callable[..., float | Array], samples: list[Array]) -
         mean: lambda x: x.mean((1, 2)),
         iqm: _iqms,
         improvement: _improvements,
+        difference: lambda x, y: x.mean((1, 2)) - y.mean((1, 2)),
     }
     if statistic in at_once:
         return at_once[statistic](*samples)
@@ -159,21 +166,3 @@ def p_value(ours: ArrayLike, base: ArrayLike, seed: int = 0) -> float:
     at_least = (np.abs(first - second) >= observed - 1e-9 * max(1.0, observed)).sum()
     # Drawn ways: the observed one counts as one of them, or p could be 0.
     return float(at_least / len(dealt) if exact else (at_least + 1) / (len(dealt) + 1))
-
-
-def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
-    """Spearman's: the correlation of ranks, ties sharing their mean rank. (n,), (n,); NaN where all of a
-    side are equal. Raises StatsError for fewer than two or unequal numbers."""
-    x, y = scores(first), scores(second)
-    if x.shape != y.shape or x.shape[1] != 1 or len(x) < 2:
-        raise StatsError(f"ranks need two equal columns of at least 2; got {x.shape} and {y.shape}")
-    a, b = _ranks(x[:, 0]), _ranks(y[:, 0])
-    a, b = a - a.mean(), b - b.mean()
-    norm = math.sqrt((a @ a) * (b @ b))
-    return float(a @ b / norm) if norm else math.nan
-
-
-def _ranks(x: Array) -> Array:
-    below = (x[:, None] > x).sum(1)
-    equal = (x[:, None] == x).sum(1)  # itself among them
-    return below + (equal + 1) / 2

@@ -1,6 +1,6 @@
 """The paper's two tables with our numbers beside its own: joined from records, or said to be not run.
 
-A cell of ours is the mean ± deviation over seeds of last-iterate scores. A run that diverged has no last
+A number of ours is the mean ± deviation over seeds of last-iterate scores. A run that diverged has no last
 iterate and counts as 0, D4RL's score of a random policy; its best is the best evaluation it lived to
 see. Nothing is averaged over what differs: a cell whose records differ in scale, data, configuration or
 manner of evaluation is refused by name, and so is a doubled or, where seeds are fixed, missing seed. Nor is
@@ -23,48 +23,15 @@ import numpy as np
 import pandas as pd
 
 from rdlib.data import catalog
-from rdlib.engine import strict_csv
 from rdlib.results import stats
+from rdlib.results.printed import ALGORITHMS, TITLES, TOTALS, Printed
 from rdlib.training.record import Record, load_files
 
-TITLES = {
-    "td3n": "TD3-N-UNC",
-    "sacn": "SAC-N-UNC",
-    "td3bc": "TD3+BC",
-    "cql": "CQL",
-    "bc": "BC",
-    "dt": "DT",
-    "iql": "IQL",
-    "edac": "EDAC",
-    "diffusion_ql": "Diffusion-QL",
-}
-SUFFIXES = {"_rd": " + RD", "_dr3": " + DR3", "_ln": " + LN"}
-_COLUMNS = (*TITLES, *(f"{algo}_rd" for algo in TITLES))
-_ALGORITHMS = {
-    algo + ln + plugin for algo in TITLES for ln in ("", "_ln") for plugin in ("", "_rd", "_dr3")
-}
-TOTALS = {  # rows of Table 2 that add up others, by what their names begin with
-    "mujoco-total": ("halfcheetah", "hopper", "walker2d"),
-    "adroit-total": ("pen",),
-    "total": ("halfcheetah", "hopper", "walker2d", "pen"),
-}
 SIGNIFICANT = 0.05
 
 
 class TableError(ValueError):
     """A cell that no number can be given for."""
-
-
-@dataclass(frozen=True)
-class Printed:
-    """One number of the paper, as its slides print it."""
-
-    table: int
-    algo: str
-    dataset: str  # or a key of TOTALS
-    mean: float
-    std: float | None  # Table 2 prints none
-    bold: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +66,7 @@ class Ours:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Box:
     """The paper's number and ours. `ours` and `quick` are None where not run; CORL's is (last, best)."""
 
     printed: Printed
@@ -108,43 +75,6 @@ class Cell:
     corl: tuple[float, float] | None
     bold: bool  # see the top of this file
     p: float | None  # of the comparison behind `bold`
-
-
-def title(algo: str) -> str:
-    """The table's heading of an algorithm's name: td3n_rd -> TD3-N-UNC + RD."""
-    for suffix, words in SUFFIXES.items():
-        if algo.endswith(suffix):
-            return title(algo.removesuffix(suffix)) + words
-    return TITLES[algo]
-
-
-def read_paper(path: Path) -> list[Printed]:
-    """The paper's tables. Raises ConfigError naming file and line."""
-
-    def make(row: dict[str, str]) -> Printed:
-        return Printed(
-            int(strict_csv.choice(row, "table", ("1", "2"))),
-            strict_csv.choice(row, "algo", _COLUMNS),
-            strict_csv.choice(row, "dataset", (*catalog.PAPER_DATASETS, *TOTALS)),
-            strict_csv.number(row, "mean"),
-            strict_csv.number(row, "std") if row["std"] else None,
-            strict_csv.choice(row, "bold", "01") == "1",
-        )
-
-    columns = ("table", "algo", "dataset", "mean", "std", "bold")
-    return strict_csv.read(path, columns, make, lambda p: (p.table, p.algo, p.dataset))
-
-
-def read_corl(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """CORL's (last, best) by algorithm and dataset; `sacn_min` is its SAC-N, the minimum over up to 500
-    critics, which no column of the paper is. Raises ConfigError naming file and line."""
-
-    def make(row: dict[str, str]) -> tuple[tuple[str, str], tuple[float, float]]:
-        algo = strict_csv.choice(row, "algo", (*TITLES, "sacn_min"))
-        dataset = strict_csv.choice(row, "dataset", tuple(catalog.PAPER_DATASETS))
-        return (algo, dataset), (strict_csv.number(row, "last"), strict_csv.number(row, "best"))
-
-    return dict(strict_csv.read(path, ("algo", "dataset", "last", "best"), make, lambda item: item[0]))
 
 
 def read_scale(folder: Path, scale: str) -> list[Record]:
@@ -156,7 +86,7 @@ def read_scale(folder: Path, scale: str) -> list[Record]:
     for path, r in found:
         if r.scale != scale:
             raise TableError(f"{path}: of scale {r.scale!r}, not {scale!r}")
-        if r.algo not in _ALGORITHMS:
+        if r.algo not in ALGORITHMS:
             raise TableError(
                 f"{path}: of an unknown algorithm, {r.algo!r}; known are {', '.join(TITLES)}, "
                 "each alone or with _ln and then _rd or _dr3"
@@ -249,24 +179,24 @@ def join(
     ours: Mapping[tuple[str, str], Ours],
     quick: Mapping[tuple[str, str], Ours] | None = None,
     corl: Mapping[tuple[str, str], tuple[float, float]] | None = None,
-) -> list[Cell]:
-    """Every cell of a table, in its order, totals included (with neither ours nor CORL's). Raises
+) -> list[Box]:
+    """Every box of a table, in its order, totals included (with neither ours nor CORL's). Raises
     TableError where `ours` is of quick scale, where cells of one row differ in what scores hang on, and,
     of quick runs too, where RD and its base differ in anything but RD."""
     printed = [p for p in paper if p.table == table]
     for (algo, dataset), cell in ours.items():
         if cell.scale == "quick":
             raise TableError(f"{algo} on {dataset}: quick runs do not stand in the paper's table")
-    cells = []
+    boxes = []
     for p in printed:
         key = p.algo, p.dataset
         rivals = [ours.get((q.algo, q.dataset)) for q in printed if _rival(table, p, q)]
         bold, probability = _compare(ours.get(key), rivals)
-        cells.append(
-            Cell(p, ours.get(key), (quick or {}).get(key), (corl or {}).get(key), bold, probability)
+        boxes.append(
+            Box(p, ours.get(key), (quick or {}).get(key), (corl or {}).get(key), bold, probability)
         )
     for dataset in dict.fromkeys(p.dataset for p in printed):
-        row = [r for c in cells if c.printed.dataset == dataset and c.ours for r in c.ours.records]
+        row = [r for b in boxes if b.printed.dataset == dataset and b.ours for r in b.ours.records]
         _refuse_differences(f"Table {table}, {dataset}", row, sorted(_ROW) if row else ())
     for runs in (ours, quick or {}):
         for (algo, dataset), mine in runs.items():
@@ -274,7 +204,7 @@ def join(
             if base is not None and base is not mine:
                 both = [*base.records, *mine.records]
                 _refuse_differences(f"{algo} on {dataset}, {mine.scale}", both, sorted(_PAIR))
-    return cells
+    return boxes
 
 
 def _rival(table: int, cell: Printed, other: Printed) -> bool:
@@ -293,13 +223,6 @@ def _compare(ours: Ours | None, rivals: Sequence[Ours | None]) -> tuple[bool, fl
     return ours.mean >= best.mean, stats.p_value(ours.last, best.last)
 
 
-def total(cells: Iterable[Cell], algo: str, row: str) -> float | None:
-    """Ours of a total's row: the sum of means, None unless all of it ran."""
-    parts = [c for c in cells if c.printed.algo == algo and c.printed.dataset.startswith(TOTALS[row])]
-    means = [c.ours.mean for c in parts if c.ours]
-    return sum(means) if means and len(means) == len(parts) else None
-
-
 def matrix(
     ours: Mapping[tuple[str, str], Ours], algo: str, datasets: Sequence[str], of: str = "last"
 ) -> stats.Array:
@@ -315,92 +238,46 @@ def matrix(
     return np.array([getattr(o, of) for o in found]).T
 
 
-def frame(
-    cells: Iterable[Cell],
-    commands: Mapping[tuple[str, str], str] | None = None,
-    hours: Mapping[tuple[str, str], float] | None = None,
-) -> pd.DataFrame:
-    """One row per cell and scale, as the CSV holds it; a cell that was not run has a row that says so, with
-    the command that runs it and its projected cost where `commands` and `hours` know them."""
+FIELDS = (
+    "table algorithm dataset paper paper_std paper_bold corl_last corl_best scale status last last_std "
+    "best best_std seeds diverged updates data source digest bold p note command"
+).split()
+
+
+def frame(boxes: Iterable[Box], commands: Mapping[tuple[str, str], str] | None = None) -> pd.DataFrame:
+    """One row per box and scale, FIELDS wide, as the CSV holds it; a box that was not run has a row that
+    says so, with the command that runs it where `commands` knows it."""
     rows: list[dict[str, Any]] = []
-    for c in cells:
-        p = c.printed
+    for box in boxes:
+        p, (last, best) = box.printed, box.corl or (None, None)
         if p.dataset in TOTALS:
             continue
-        head = {
-            "table": p.table,
-            "algorithm": p.algo,
-            "dataset": p.dataset,
-            "paper": p.mean,
-            "paper_std": p.std,
-            "paper_bold": p.bold,
-            "corl_last": c.corl[0] if c.corl else None,
-            "corl_best": c.corl[1] if c.corl else None,
-        }
-        key = p.algo, p.dataset
-        if c.ours is None:
-            rows.append(
-                head
-                | {
-                    "scale": "paper",
-                    "status": "not run",
-                    "command": (commands or {}).get(key),
-                    "projected_hours": (hours or {}).get(key),
-                }
+        head = dict(zip(FIELDS, (p.table, p.algo, p.dataset, p.mean, p.std, p.bold, last, best)))
+        if box.ours is None:
+            command = (commands or {}).get((p.algo, p.dataset))
+            rows.append(head | {"scale": "paper", "status": "not run", "command": command})
+        for o in filter(None, (box.ours, box.quick)):
+            mine = o is box.ours
+            values = (
+                o.scale,
+                "run",
+                o.mean,
+                stats.std(o.last),
+                stats.mean(o.best),
+                stats.std(o.best),
+                len(o.seeds),
+                o.diverged,
+                o.steps,
+                o.data,
+                o.source,
+                o.digest[:12],
+                box.bold if mine else None,
+                box.p if mine else None,
+                o.note,
             )
-        for o in filter(None, (c.ours, c.quick)):
-            mine = o is c.ours
-            rows.append(
-                head
-                | {
-                    "scale": o.scale,
-                    "status": "run",
-                    "last": o.mean,
-                    "last_std": stats.std(o.last),
-                    "best": stats.mean(o.best),
-                    "best_std": stats.std(o.best),
-                    "seeds": len(o.seeds),
-                    "diverged": o.diverged,
-                    "updates": o.steps,
-                    "data": o.data,
-                    "source": o.source,
-                    "digest": o.digest[:12],
-                    "bold": c.bold if mine else None,
-                    "p": c.p if mine else None,
-                    "note": o.note,
-                }
-            )
+            rows.append(head | dict(zip(FIELDS[8:], values)))
     whole = dict.fromkeys(("seeds", "diverged", "updates"), "Int64")
     return pd.DataFrame(rows, columns=FIELDS).astype(whole)
-
-
-FIELDS = [
-    "table",
-    "algorithm",
-    "dataset",
-    "paper",
-    "paper_std",
-    "paper_bold",
-    "corl_last",
-    "corl_best",
-    "scale",
-    "status",
-    "last",
-    "last_std",
-    "best",
-    "best_std",
-    "seeds",
-    "diverged",
-    "updates",
-    "data",
-    "source",
-    "digest",
-    "bold",
-    "p",
-    "note",
-    "command",
-    "projected_hours",
-]
 
 
 def spread(scores: Sequence[float]) -> str:

@@ -1,24 +1,29 @@
-"""The two tables as a page, a Markdown file or a paper shows them, other tables and links to files.
+"""The two tables as a page, a Markdown file or a paper shows them, other tables, and links to files.
 
-A box holds the paper's number, ours and, where there are any, runs at quick scale and CORL's number;
+A view of a table has one number a box: the paper's, ours at the paper's scale or at quick scale, or CORL's.
 `rdlib.results.tables` has the rules by which they are what they are.
 """
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
-from rdlib.results import stats, tables
-from rdlib.results.tables import Cell
+from rdlib.results.printed import TOTALS, title
+from rdlib.results.tables import SIGNIFICANT, Box, spread
 
-
-def probability(p: float) -> str:
-    """`p = 0.038`, or `p < 0.001`."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+VIEWS = {"ours": "ours", "quick": "quick scale", "paper": "the paper", "corl": "CORL"}
+STRONG = 30.0  # points of an effect of RD that has the full colour
+RAISES, LOWERS = "33, 102, 172", "230, 97, 1"  # blue and orange, told apart by the colour-blind too
+LEGEND = (
+    "Mean ± deviation over seeds of last-iterate normalised scores. Bold: by the paper's rule, ours only "
+    "against ours. †: p < 0.05 by a permutation test."
+)
 
 
 @dataclass(frozen=True)
@@ -35,70 +40,179 @@ class Shown:
         return self.markdown
 
 
-def lines(cell: Cell, cells: Sequence[Cell], bold: Callable[[str], str]) -> list[str]:
-    """What stands in one box: the paper's number, ours, and quick runs and CORL's where there are any."""
-    p, o, q = cell.printed, cell.ours, cell.quick
-    theirs = f"{p.mean:.1f}" if p.std is None else f"{p.mean:.1f} ± {p.std:.1f}"
-    if p.dataset in tables.TOTALS:
-        ours = tables.total(cells, p.algo, p.dataset)
-        mine = "not run" if ours is None else f"{ours:.1f}"
-    elif o is None:
-        mine = "not run"
-    else:
-        mark = "†" if cell.bold and cell.p is not None and cell.p < tables.SIGNIFICANT else ""
-        lost = f" ({o.diverged} of {len(o.seeds)} diverged)" if o.diverged else ""
-        score = bold(tables.spread(o.last)) if cell.bold else tables.spread(o.last)
-        mine = f"{score}{mark}, best {stats.mean(o.best):.1f}{lost}"
-    best = f"best {stats.mean(q.best):.1f}, n = {len(q.seeds)}" if q else ""
-    small = [f"quick: {tables.spread(q.last)} ({best})"] if q else []
-    peer = [f"CORL: {cell.corl[0]:.1f}"] if cell.corl else []
-    return [bold(theirs) if p.bold else theirs, mine, *small, *peer]
+def probability(p: float) -> str:
+    """`p = 0.038`, or `p < 0.001`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def heading(algo: str, cells: Iterable[Cell]) -> list[str]:
-    """A column's title, and what was run of it at each scale: `quick: 12,000 updates, bundled`."""
-    ran = [o for c in cells if c.printed.algo == algo for o in (c.ours, c.quick) if o]
-    found = [tables.title(algo)]
-    for scale in dict.fromkeys(o.scale for o in ran):
-        of = [o for o in ran if o.scale == scale]
-        updates = " or ".join(f"{n:,}" for n in sorted({o.steps for o in of}))
-        found.append(f"{scale}: {updates} updates, {' or '.join(sorted({o.source for o in of}))}")
+def means(boxes: Sequence[Box], of: str) -> pd.DataFrame:
+    """One number a box of a view, datasets down and algorithms across in the paper's order; NaN where there
+    is none. The totals of ours add up means; a table without totals gets a row of means. Both need all of a
+    column's datasets."""
+    scores = pd.DataFrame(
+        {"dataset": b.printed.dataset, "algo": b.printed.algo, "score": _mean(b, of)} for b in boxes
+    )
+    found = scores.pivot(index="dataset", columns="algo", values="score")
+    found = found.loc[scores.dataset.unique(), scores.algo.unique()].rename_axis(columns=None)
+    inner = found.index.difference(list(TOTALS))
+    for row, parts in TOTALS.items():
+        if row in found.index and of != "paper":
+            found.loc[row] = found.loc[[d for d in inner if d.startswith(parts)]].sum(skipna=False)
+    if len(inner) == len(found):
+        found.loc["mean"] = found.mean(skipna=False)
     return found
 
 
-def markdown(cells: Sequence[Cell]) -> str:
-    """The table as the paper lays it out, each box the paper's number above ours."""
-    head, body = _grid(cells, lambda c: "<br>".join(lines(c, cells, "**{}**".format)), "<br>".join)
-    return _pipes(head, body, LEGEND)
+def _mean(box: Box, of: str) -> float:
+    if of == "paper":
+        return box.printed.mean
+    if of == "corl":
+        return box.corl[0] if box.corl else np.nan
+    runs = getattr(box, of)
+    return runs.mean if runs else np.nan
 
 
-def _pipes(head: Sequence[str], body: Iterable[Sequence[str]], legend: str = "") -> str:
-    rows = [head, ["---", *["---:"] * (len(head) - 1)], *body]
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", legend, ""])
+def effects(found: pd.DataFrame) -> pd.DataFrame:
+    """The effect of RD in a table of `means`: RD's columns less their bases'."""
+    bases = {a: base for a in map(str, found) if (base := a.removesuffix("_rd")) != a and base in found}
+    return pd.DataFrame({a: found[a] - found[base] for a, base in bases.items()}, index=found.index)
 
 
-def shown(cells: Sequence[Cell]) -> Shown:
-    """The same as a page shows it; a narrow screen scrolls it sideways."""
+def view(boxes: Sequence[Box], of: str) -> pd.DataFrame:
+    """A view as text: `75.0 ± 11.2†`, empty where there is no number."""
+    found = means(boxes, of)
+    text = found.map(lambda x: "" if np.isnan(x) else f"{x:.1f}")
+    for b in boxes:
+        runs = getattr(b, of) if of in ("ours", "quick") else None
+        if of == "paper" and b.printed.std is not None:
+            text.loc[b.printed.dataset, b.printed.algo] = f"{b.printed.mean:.1f} ± {b.printed.std:.1f}"
+        elif runs:
+            mark = "†" if of == "ours" and b.bold and b.p is not None and b.p < SIGNIFICANT else ""
+            lost = f" ({runs.diverged} of {len(runs.seeds)} diverged)" if runs.diverged else ""
+            text.loc[b.printed.dataset, b.printed.algo] = f"{spread(runs.last)}{mark}{lost}"
+    return text
 
-    def stacked(texts: list[str]) -> str:
-        small = (f'<span style="font-size: 0.85em">{text}</span>' for text in texts[1:])
-        return "<br>".join([texts[0], *small])
 
-    head, body = _grid(cells, lambda c: stacked(lines(c, cells, "<b>{}</b>".format)), stacked)
-    name = 'scope="row" style="white-space: normal; vertical-align: top"'
-    pad = 'style="padding: 0.2em 0.7em; vertical-align: top"'  # so that a row's numbers stand in line
-    headings = "".join(f'<th scope="col" {pad}>{text}</th>' for text in head)
-    rows = "".join(
-        f"<tr><th {name}>{first}</th>" + "".join(f"<td {pad}>{text}</td>" for text in boxes) + "</tr>"
-        for first, *boxes in body
+def _bold(boxes: Sequence[Box], of: str) -> set[tuple[str, str]]:
+    """The boxes of a view that stand in bold."""
+    return {
+        (b.printed.dataset, b.printed.algo) for b in boxes
+        if (of == "ours" and b.bold) or (of == "paper" and b.printed.bold)
+    }  # fmt: skip
+
+
+def styled(boxes: Sequence[Box], of: str, coloured: bool = True) -> Styler:
+    """A view with its bold and, where `coloured`, RD's columns by their effect, with ▲ and ▼ beside the
+    colour for who sees none."""
+    text = view(boxes, of)
+    effect = effects(means(boxes, of)).reindex(columns=text.columns)
+    css = pd.DataFrame("", index=text.index, columns=text.columns)
+    for dataset, algo in _bold(boxes, of):
+        css.loc[dataset, algo] = "font-weight: bold;"
+    if coloured:
+        css += effect.map(colour)
+        text = effect.map(lambda x: "▲ " if x > 0 else "▼ " if x < 0 else "") + text
+    names = {a: title(a) for a in map(str, text)}
+    text, css = text.rename(columns=names), css.rename(columns=names)
+    style = text.rename_axis(None).style.apply(lambda _: css, axis=None)
+    return _plain(style, of) if coloured else style
+
+
+def _plain(style: Styler, name: str) -> Styler:
+    """Headings that wrap over numbers that do not, and the same HTML at each build."""
+    headings = {"selector": "th.col_heading", "props": "white-space: normal; vertical-align: bottom"}
+    rows = {"selector": "th.row_heading", "props": "text-align: left"}
+    return style.set_table_styles([headings, rows]).set_uuid(f"table-{name}")
+
+
+def colour(effect: Any) -> str:
+    """The CSS of a box by the effect of RD: nothing, blue where it raises a score, orange where it lowers
+    one."""
+    if np.isnan(effect) or not effect:
+        return ""
+    rgb, share = RAISES if effect > 0 else LOWERS, min(abs(effect) / STRONG, 1)
+    return f"background-color: rgba({rgb}, {0.1 + 0.45 * share:.2f});"
+
+
+def shown(boxes: Sequence[Box], views: Mapping[str, str] = VIEWS) -> Shown:
+    """The table as tabs: one for each of `views` that has a number, and one of RD's effects where the table
+    has its bases."""
+    there = {of: views[of] for of in filled(boxes, views)}
+    pages = {label: styled(boxes, of).to_html() for of, label in there.items()}
+    found = {of: effects(means(boxes, of)) for of in there if of != "corl"}
+    side_by_side = {
+        f"{title(a.removesuffix('_rd'))}, {there[of]}": found[of][a]
+        for a in map(str, means(boxes, "paper")) for of in found if a in found[of]
+    }  # fmt: skip
+    legend = escape(LEGEND)
+    if side_by_side:
+        effect = pd.DataFrame(side_by_side).rename_axis(None).dropna(axis=1, how="all")
+        style = effect.style.map(colour).format("{:+.1f}", na_rep="")
+        pages["effect of RD"] = _plain(style, "effect").to_html()
+        legend += f" Coloured: the effect of RD, the score with RD less without.{_swatches()}"
+    text = "\n\n".join(f"**{label}**\n\n{markdown(boxes, of)}" for of, label in there.items())
+    return Shown(f"{tabs(pages)}<p>{legend}</p>", f"{text}\n\n{LEGEND}\n")
+
+
+def filled(boxes: Sequence[Box], views: Iterable[str] = VIEWS) -> list[str]:
+    """Those of `views` that have a number."""
+    return [of for of in views if means(boxes, of).notna().to_numpy().any()]
+
+
+def not_run(table: int) -> str:
+    """How to run a table, for under one that has empty boxes."""
+    return (
+        "An empty box has not been run. `snakemake --profile workflow/profiles/local --config "
+        f"numbers={table} -- tables` runs the table. [Its cost](hardware.ipynb) depends on the machine."
     )
-    style = "overflow-x: auto; white-space: nowrap; font-variant-numeric: tabular-nums"
-    table = f"<thead><tr>{headings}</tr></thead><tbody>{rows}</tbody>"
-    html = (
-        f'<div style="{style}" tabindex="0"><table class="dataframe">{table}</table></div>'
-        f"<p>{LEGEND.replace('<', '&lt;')}</p>"
+
+
+def _swatches() -> str:
+    """The legend of the colours."""
+    return "".join(
+        f' <span style="{colour(x)} padding: 0 0.5em">{"▲" if x > 0 else "▼"} {x:+.0f}</span>'
+        for x in (-STRONG, -STRONG / 3, STRONG / 3, STRONG)
     )
-    return Shown(html, markdown(cells).replace("<br>", " / "))
+
+
+def tabs(pages: Mapping[str, str]) -> str:
+    """HTML under tabs, as sphinx-design has them; elsewhere the pages stand below each other."""
+    parts = []
+    for i, (label, page) in enumerate(pages.items()):
+        checked = " checked" if i == 0 else ""
+        parts.append(
+            f'<input id="results-tab-{i}" name="results-tabs" type="radio"{checked}>'
+            f'<label class="sd-tab-label" for="results-tab-{i}">{escape(label)}</label>'
+            f'<div class="sd-tab-content docutils">{scrolling(page)}</div>'
+        )
+    return f'<div class="sd-tab-set docutils">{"".join(parts)}</div>'
+
+
+def scrolling(table: str, height: str = "none") -> str:
+    """A table of pandas in a box of its own that scrolls where it is wider than the page."""
+    style = f"overflow: auto; max-height: {height}; white-space: nowrap; font-variant-numeric: tabular-nums"
+    return f'<div class="results" style="{style}" tabindex="0">{table}</div>'
+
+
+def markdown(boxes: Sequence[Box], of: str) -> str:
+    """A view for a Markdown file."""
+    text = view(boxes, of)
+    for dataset, algo in _bold(boxes, of):
+        text.loc[dataset, algo] = f"**{text.loc[dataset, algo]}**"
+    return _markdown(text.rename(columns=title).reset_index())
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def latex(boxes: Sequence[Box]) -> str:
+    """Every view for a paper that loads booktabs."""
+    views = (
+        f"% {VIEWS[of]}\n{styled(boxes, of, coloured=False).to_latex(hrules=True, convert_css=True)}"
+        for of in filled(boxes)
+    )
+    return "\n".join(views).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
 
 def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
@@ -107,19 +221,12 @@ def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
     def text(value: Any) -> str:
         if pd.isna(value):
             return ""
-        if isinstance(value, float):
-            return f"{value:.{digits}f}"
-        return str(value).replace("|", r"\|")
+        return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
-    # `to_html` has its `na_rep` for NaN only, not for None nor for what is missing among integers.
-    known = table.astype(object).where(table.notna(), np.nan)
+    words = table.astype(object).map(text)
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole
-        html = known.to_html(index=False, na_rep="", float_format=f"{{:.{digits}f}}".format, border=0)
-    style = "overflow: auto; max-height: 30em; white-space: nowrap"
-    body = ([text(value) for value in row] for row in table.itertuples(index=False))
-    return Shown(
-        f'<div style="{style}" tabindex="0">{html}</div>', _pipes([*map(str, table.columns)], body)
-    )
+        html = words.to_html(index=False, border=0)
+    return Shown(scrolling(html, "30em"), _markdown(words.replace(r"\|", r"\|", regex=True)))
 
 
 def downloads(name: str, files: Mapping[str, str]) -> Shown:
@@ -131,39 +238,3 @@ def downloads(name: str, files: Mapping[str, str]) -> Shown:
         links.append(f'<a download="{name}.{suffix}" href="{source}">{name}.{suffix}</a>')
     names = ", ".join(f"`{name}.{suffix}`" for suffix in files)
     return Shown(f"<p>Download: {', '.join(links)}</p>", f"As files, on the page of the website: {names}.")
-
-
-def latex(cells: Sequence[Cell]) -> str:
-    """The same for a paper that loads booktabs."""
-
-    def stacked(texts: list[str]) -> str:
-        text = r"\shortstack[r]{" + r" \\ ".join(texts) + "}"
-        return text.replace("±", r"$\pm$").replace("†", r"$^\dagger$")
-
-    head, body = _grid(cells, lambda c: stacked(lines(c, cells, r"\textbf{{{}}}".format)), stacked)
-    legend = LEGEND.replace("†", r"$^\dagger$").replace("±", r"$\pm$").replace("<", "$<$")
-    rows = [" & ".join(row) + r" \\" for row in (head, *body)]
-    begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
-    end = [r"\bottomrule", r"\end{tabular}", "", f"% {legend}", ""]
-    return "\n".join([begin, r"\toprule", rows[0], r"\midrule", *rows[1:], *end])
-
-
-LEGEND = (
-    "In each box: the paper's number, then ours (mean ± deviation over seeds of last-iterate normalised "
-    "scores, at the paper's scale), then, where there are any, runs at quick scale, which are comparable "
-    "with neither; best: the mean over seeds of each one's best evaluation, which is optimistic. CORL: its "
-    "README's last-iterate number, of an independent code base on D4RL's files, where it has one. Each "
-    "heading says how long ours ran and whose data: d4rl, or bundled, stand-ins rolled out by rdlib. Bold: "
-    "by the paper's rule, ours only against ours. †: p < 0.05, permutation test."
-)
-
-
-def _grid(
-    cells: Sequence[Cell], text: Callable[[Cell], str], stacked: Callable[[list[str]], str]
-) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows, datasets down and algorithms across, in the paper's order."""
-    algos = list(dict.fromkeys(c.printed.algo for c in cells))
-    datasets = list(dict.fromkeys(c.printed.dataset for c in cells))
-    by_key = {(c.printed.dataset, c.printed.algo): text(c) for c in cells}
-    body = [[d.replace("-total", " total"), *(by_key[d, a] for a in algos)] for d in datasets]
-    return ["dataset", *(stacked(heading(a, cells)) for a in algos)], body

@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rdlib.results import tables
+from rdlib.results import printed
 from rdlib.training.record import Record
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
-PAPER = tables.read_paper(RESULTS / "paper.csv")
-CORL = tables.read_corl(RESULTS / "corl.csv")
+PAPER = printed.read_paper(RESULTS / "paper.csv")
+CORL = printed.read_corl(RESULTS / "corl.csv")
 FOUR = [10.0, 20.0, 30.0, 40.0]
 BETTER = [60.0, 70.0, 80.0, 90.0]
 

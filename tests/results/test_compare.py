@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, evaluation, record, runs
 
 from rdlib.results import compare, stats, tables
@@ -18,11 +19,13 @@ def test_effects_and_correlations():
     assert len(table) == 36
     one = table.loc["td3n", "hopper-medium"]
     assert (one.paper, one["same sign"]) == (61.1, True) and one.ours == pytest.approx(70.0)
+    ends = stats.interval(stats.difference, [89.0, 91.0], [19.0, 21.0])
+    assert (one.low, one.high) == ends and ends == pytest.approx((68.0, 72.0))
     assert table.loc["td3n", "hopper-medium-replay"]["same sign"] is False
     assert table.loc["td3n", "halfcheetah-medium"]["same sign"] is None  # 66.8 against 66.8
     assert np.isnan(table.loc["cql", "hopper-medium"].ours)
     found = compare.correlations(cells).set_index("algorithm")
-    expected = stats.rank_correlation([20, 95, 40], [41.9, 92.5, 66.8])
+    expected = scipy.stats.spearmanr([20, 95, 40], [41.9, 92.5, 66.8]).statistic
     assert found.loc["td3n", "with the paper"] == pytest.approx(expected)
     assert found.loc["td3n", "datasets"] == 3 and np.isnan(found.loc["td3n", "with CORL"])
     assert np.isnan(found.loc["cql", "with the paper"])

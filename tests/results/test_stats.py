@@ -151,15 +151,6 @@ def test_three_seeds_on_nine_datasets_can_be_significant():
 
 
 @pytest.mark.parametrize(
-    "x, y", [(X[:, 0], X[:, 1]), ([3, 1, 1, 0, 1], [2, 2, 5, 1, 1]), ([1, 2, 2, 3], [4, 1, 1, 0])]
-)
-def test_rank_correlation_is_spearmans(x, y):
-    assert stats.rank_correlation(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
-    assert stats.rank_correlation(x, x) == pytest.approx(1.0)
-    assert math.isnan(stats.rank_correlation(x, np.ones(len(x))))
-
-
-@pytest.mark.parametrize(
     "call, message",
     [
         (lambda: stats.mean([1.0, math.nan]), "seed 1 on dataset 0 is nan"),
@@ -169,8 +160,6 @@ def test_rank_correlation_is_spearmans(x, y):
         (lambda: stats.mean(np.zeros((2, 2, 2))), "shape"), (lambda: stats.std(X), "one dataset"),
         (lambda: stats.improvement(X, Y[:, :4]), "9 datasets with 4"),
         (lambda: stats.p_value(X, Y[:, :4]), "9 datasets with 4"),
-        (lambda: stats.rank_correlation([1.0], [2.0]), "at least 2"),
-        (lambda: stats.rank_correlation([1.0, 2.0], [2.0]), "equal columns"),
     ],
 )  # fmt: skip
 def test_what_no_statistic_can_be_taken_of_is_refused(call, message):

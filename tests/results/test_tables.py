@@ -15,8 +15,9 @@ from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, RESULTS, evalu
 
 from rdlib.algos import cells as settings
 from rdlib.engine.config import ConfigError
-from rdlib.results import plots, stats, tables, typeset
-from rdlib.results.tables import TOTALS, TableError
+from rdlib.results import compare, plots, stats, tables, typeset
+from rdlib.results.printed import TOTALS, read_corl, read_paper, title
+from rdlib.results.tables import TableError
 from rdlib.training.record import RecordError, load_records, save_record
 
 
@@ -135,9 +136,9 @@ def test_a_file_of_numbers_is_read_strictly(tmp_path, content, message):
     path = tmp_path / "paper.csv"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=rf"^{re.escape(str(path))}.*{message}"):
-        tables.read_paper(path)
+        read_paper(path)
     with pytest.raises(ConfigError, match=r"absent.csv: .*clone of the repository"):
-        tables.read_corl(tmp_path / "absent.csv")
+        read_corl(tmp_path / "absent.csv")
 
 
 # Ours ----------------------------------------------------------------------------------------
@@ -157,8 +158,8 @@ def test_a_diverged_run_counts_as_a_random_policy_and_is_said():
     [mine] = ours.values()
     assert mine.last == pytest.approx((90.0, 90.0, 0.0)) and mine.diverged == 1
     assert mine.best[2] > 100
-    text = typeset.markdown(tables.join(1, PAPER, ours))
-    assert re.search(r"60.0 ± 42.4, best \d+.\d \(1 of 3 diverged\)", text)
+    text = typeset.markdown(tables.join(1, PAPER, ours), "ours")
+    assert "60.0 ± 42.4 (1 of 3 diverged)" in text
 
 
 @pytest.mark.parametrize(
@@ -315,13 +316,13 @@ def test_bold_is_the_paper_s_rule_among_our_own_and_the_dagger_needs_p():
     cells = tables.join(1, PAPER, found)
     rd, plain = cell(cells, "td3n_rd", "hopper-medium"), cell(cells, "td3n", "hopper-medium")
     assert rd.bold and rd.p == pytest.approx(2 / 70) and not plain.bold and plain.p is None
-    text = typeset.markdown(cells)
-    assert (
-        "| 41.9 ± 50.5<br>25.0 ± 11.2, best 28.1 | **103.0 ± 0.8**<br>**75.0 ± 11.2**†, best 78.1 |" in text
-    )
+    text, printed_text = (" ".join(typeset.markdown(cells, of).split()) for of in ("ours", "paper"))
+    assert "| 25.0 ± 11.2 | **75.0 ± 11.2†** |" in text
+    assert "| 41.9 ± 50.5 | **103.0 ± 0.8** |" in printed_text
     assert not cell(cells, "sacn_rd", "hopper-medium").bold  # without its base there is nothing to beat
     few = tables.collect([*runs("td3n", FOUR[:3]), *runs("td3n_rd", BETTER[:3])])
-    assert "**70.0 ± 8.2**, best" in typeset.markdown(tables.join(1, PAPER, few))  # three seeds: no dagger
+    text = typeset.markdown(tables.join(1, PAPER, few), "ours")
+    assert "**70.0 ± 8.2**" in text  # three seeds: no dagger
     worse = tables.collect([*runs("td3n", BETTER), *runs("td3n_rd", FOUR)])
     assert not any(c.bold for c in tables.join(1, PAPER, worse))
 
@@ -342,12 +343,9 @@ def test_quick_runs_stand_beside_never_in_and_are_never_bold():
         tables.join(1, PAPER, quick)
     cells = tables.join(1, PAPER, {}, quick)
     assert not any(c.bold for c in cells)
-    text = typeset.markdown(cells)
-    assert "| **103.0 ± 0.8**<br>not run<br>quick: 75.0 ± 11.2 (best 78.1, n = 4) |" in text
-    head = text.splitlines()[0].split(" | ")
-    for words, name in zip(head[1:3], ("TD3-N-UNC", "TD3-N-UNC + RD")):
-        assert words == f"{name}<br>quick: 400 updates, bundled"
-    assert head[3] == "SAC-N-UNC"
+    assert typeset.filled(cells) == ["quick", "paper"]
+    assert "75.0 ± 11.2 " in typeset.markdown(cells, "quick")
+    assert "**" not in typeset.markdown(cells, "quick")
     table = tables.frame(cells)
     assert len(table) == 72 + 2 and set(table[table.status == "run"].scale) == {"quick"}
     assert table[table.status == "run"].bold.isna().all()
@@ -356,19 +354,26 @@ def test_quick_runs_stand_beside_never_in_and_are_never_bold():
 def test_totals_add_up_only_what_ran_whole():
     pen = [r for d in ("pen-human", "pen-cloned") for r in runs("bc", [10.0, 30.0], d)]
     cells = tables.join(2, PAPER, tables.collect(pen))
-    assert tables.total(cells, "bc", "adroit-total") == pytest.approx(40.0)
-    assert tables.total(cells, "bc", "total") is None
-    assert tables.total(tables.join(2, PAPER, {}), "dt", "adroit-total") is None
-    text = typeset.markdown(cells)
-    assert "| adroit total | 64.1<br>40.0 | 141.2<br>not run |" in text
+    found = typeset.means(cells, "ours")
+    assert found.loc["adroit-total", "bc"] == pytest.approx(40.0)
+    assert np.isnan(found.loc["total", "bc"]) and np.isnan(found.loc["adroit-total", "dt"])
+    assert typeset.means(cells, "paper").loc["adroit-total", "bc"] == printed(2, "bc", "adroit-total").mean
+    assert "mean" not in found.index  # a table with totals needs none
+    whole = tables.collect([r for d in NINE for r in runs("cql", [10.0, 30.0], d)])
+    assert typeset.means(tables.join(1, PAPER, whole), "ours").loc["mean"].dropna().to_dict() == {
+        "cql": pytest.approx(20.0)
+    }
 
 
-def test_what_was_not_run_says_so_with_command_and_cost():
-    commands, hours = {("td3n", "hopper-medium"): "run it"}, {("td3n", "hopper-medium"): 7.5}
-    table = tables.frame(tables.join(1, PAPER, {}, corl=CORL), commands, hours)
+NINE = dict.fromkeys(p.dataset for p in PAPER if p.table == 1)
+
+
+def test_what_was_not_run_says_so_with_its_command():
+    commands = {("td3n", "hopper-medium"): "run it"}
+    table = tables.frame(tables.join(1, PAPER, {}, corl=CORL), commands)
     assert len(table) == 72 and set(table.status) == {"not run"} and table["last"].isna().all()
     row = table[(table.algorithm == "td3n") & (table.dataset == "hopper-medium")].iloc[0]
-    assert (row.command, row.projected_hours, row.paper) == ("run it", 7.5, 41.9)
+    assert (row.command, row.paper) == ("run it", 41.9)
     cql = table[(table.algorithm == "cql") & (table.dataset == "hopper-medium")].iloc[0]
     assert (cql.corl_last, cql.corl_best) == (59.08, 70.80)
 
@@ -415,30 +420,42 @@ def test_statistics_are_written_of_both_scales(tmp_path):
     assert summary.improvement["td3n"] == 1.0 and (found["summary"].loc["paper"].seeds == 0).all()
 
 
-def test_corl_s_number_stands_last_in_the_boxes_that_have_one():
-    quick = tables.collect(runs("cql", FOUR, scale="quick"))
-    cells = tables.join(1, PAPER, {}, quick, CORL)
-    text, source, page = typeset.markdown(cells), typeset.latex(cells), typeset.shown(cells).html
-    assert "65.0 ± 6.1<br>not run<br>quick: 25.0 ± 11.2 (best 28.1, n = 4)<br>CORL: 59.1 |" in text
-    assert r"(best 28.1, n = 4) \\ CORL: 59.1}" in source and "CORL: 59.1</span></td>" in page
-    for written in (text, source, page):
-        boxes, legend = written.count("CORL: ") - 1, written.count("CORL: its README's")
-        assert (boxes, legend) == (sum(c.corl is not None for c in cells), 1) == (18, 1)
-
-
-@pytest.mark.parametrize("table, width, height", [(1, 9, 9), (2, 10, 20)])
-def test_markdown_and_latex_have_every_box(table, width, height):
+@pytest.mark.parametrize("table, width, height", [(1, 8, 10), (2, 9, 20)])
+def test_every_view_has_every_box_once(table, width, height):
     found = tables.collect([*runs("td3n_rd", BETTER), *runs("bc", [3.0, 4.0])])
-    cells = tables.join(table, PAPER, found)
-    rows = [line for line in typeset.markdown(cells).splitlines() if line.startswith("|")]
-    assert len(rows) == height + 2 and {row.count("|") for row in rows} == {width + 1}
+    cells = tables.join(table, PAPER, found, corl=CORL)
+    assert typeset.filled(cells) == ["ours", "paper", "corl"]
+    for of in typeset.filled(cells):
+        rows = [line for line in typeset.markdown(cells, of).splitlines() if line.startswith("|")]
+        assert len(rows) == height + 2 and {row.count("|") for row in rows} == {width + 2}
+    filled = typeset.view(cells, "ours").ne("").sum()
+    assert filled[filled > 0].to_dict() == ({"td3n_rd": 1} if table == 1 else {"td3n_rd": 1, "bc": 1})
+    assert typeset.view(cells, "corl").loc["hopper-medium", "cql"] == "59.1"
     source = typeset.latex(cells)
     body = [line for line in source.splitlines() if " & " in line]
-    assert len(body) == height + 1 and {line.count(" & ") for line in body} == {width - 1}
-    assert source.count("{") == source.count("}") and source.count(r"\begin") == source.count(r"\end")
-    assert "±" not in source and "†" not in source and "**" not in source
-    theirs = r"\textbf{103.0 $\pm$ 0.8}" if table == 1 else r"\textbf{103.0}"
-    assert theirs + r" \\ 75.0 $\pm$ 11.2" in source
+    assert len(body) == 3 * (height + 1) and {line.count(" & ") for line in body} == {width}
+    assert source.count("{") == source.count("}") and source.count(r"\begin") == source.count(r"\end") == 3
+    assert "±" not in source and "†" not in source and "▲" not in source
+    assert (r"\bfseries 103.0 $\pm$ 0.8" if table == 1 else r"\bfseries 103.0") in source
+
+
+def test_the_effect_of_rd_is_coloured_and_marked_by_its_sign_and_size():
+    colours = [typeset.colour(x) for x in (-40.0, -30.0, -3.0, 3.0, 30.0, 40.0)]
+    assert colours[0] == colours[1] != colours[2] and colours[4] == colours[5] != colours[3]
+    assert {typeset.colour(x) for x in (0.0, np.nan)} == {""}
+    quick = [*runs("td3n", FOUR, scale="quick"), *runs("td3n_rd", BETTER, scale="quick")]
+    quick += [*runs("cql", BETTER, scale="quick"), *runs("cql_rd", FOUR, scale="quick")]
+    cells = tables.join(1, PAPER, {}, tables.collect(quick))
+    effect = typeset.effects(typeset.means(cells, "quick")).loc["hopper-medium"].dropna()
+    assert effect.to_dict() == {"td3n_rd": pytest.approx(50.0), "cql_rd": pytest.approx(-50.0)}
+    page = typeset.shown(cells).html
+    assert "▲ 75.0 ± 11.2" in page and "▼ 25.0 ± 11.2" in page and ">+50.0<" in page and ">-50.0<" in page
+    assert re.findall(r'sd-tab-label" for="[\w-]+">([^<]+)<', page) == [
+        "quick scale", "the paper", "effect of RD",
+    ]  # fmt: skip
+    assert page.count(" checked>") == 1 and "▲ +30" in page and "▼ -10" in page
+    second = typeset.shown(tables.join(2, PAPER, {}, {})).html  # its bases are no columns
+    assert "effect of RD" not in second and "▲" not in second
 
 
 def test_the_csv_reads_back(tmp_path):
@@ -452,8 +469,8 @@ def test_the_csv_reads_back(tmp_path):
 
 
 def test_titles():
-    assert tables.title("td3n_rd") == "TD3-N-UNC + RD"
-    assert tables.title("sacn_ln") == "SAC-N-UNC + LN" and tables.title("td3n_ln_rd").count("+") == 2
+    assert title("td3n_rd") == "TD3-N-UNC + RD"
+    assert title("sacn_ln") == "SAC-N-UNC + LN" and title("td3n_ln_rd").count("+") == 2
 
 
 def test_the_published_records_join_both_tables():
@@ -479,6 +496,12 @@ def test_figures_show_every_seed_and_the_interval():
     assert [t.get_text() for t in axes.get_yticklabels()] == ["TD3-N-UNC", "TD3-N-UNC + RD"]
     bars = [(p.get_x(), p.get_width()) for p in axes.patches]  # of Table 1, and of Table 2 without ±
     assert bars[0] == pytest.approx((41.9 - 50.5, 101.0)) and len(bars) == 2
+    effects = compare.effects(tables.join(1, PAPER, found))
+    panels = plots.forest(effects).axes
+    assert [axes.get_title() for axes in panels] == ["TD3-N-UNC", "SAC-N-UNC", "TD3+BC", "CQL"]
+    ours, theirs = panels[0].get_lines()[1:]
+    assert np.nansum(ours.get_xdata()) == pytest.approx(45.0)
+    assert theirs.get_xdata()[list(NINE).index("hopper-medium")] == pytest.approx(61.1)
     [axes] = plots.intervals({"a": (0.6, (0.2, 0.9))}, "p", 0.5).axes
     assert [list(line.get_xdata()) for line in axes.get_lines()] == [[0.2, 0.9], [0.6], [0.5, 0.5]]
     [axes] = plots.profiles({"x": np.array([[10.0], [20.0]])}).axes
@@ -490,7 +513,7 @@ def test_figures_show_every_seed_and_the_interval():
 def test_html_and_downloads_hold_every_box_and_byte():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
     page = typeset.shown(cells)._repr_html_()
-    assert page.count("<td") == 72 and page.count("not run") == 71 and "25.0 ± 11.2" in page
+    assert "not run" not in page and ">25.0 ± 11.2<" in page
     links = typeset.downloads("t", {"csv": "a,±\n", "md": "|x|"})._repr_html_()
     content = [base64.b64decode(c).decode() for c in re.findall(r"base64,([^\"]+)", links)]
     assert content == ["a,±\n", "|x|"] and 'download="t.csv"' in links
@@ -501,12 +524,11 @@ def test_html_and_downloads_hold_every_box_and_byte():
 def test_a_page_without_html_has_the_same_tables():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
     page = typeset.shown(cells)._repr_markdown_()
-    assert page.count("not run") == 71 and "25.0 ± 11.2" in page and "<br>" not in page
+    assert "25.0 ± 11.2" in page and "**the paper**" in page and "<" not in page.replace("p < 0.05", "")
     frame = pd.DataFrame({"name": ["a|b", None], "score": [1.25, np.nan]})
-    assert typeset.scrolled(frame)._repr_markdown_().splitlines()[:4] == [
-        "| name | score |", "| --- | ---: |", r"| a\|b | 1.2 |", "|  |  |",
-    ]  # fmt: skip
     frame["seeds"] = pd.array([3, None], dtype="Int64")
+    text = [" ".join(line.split()) for line in typeset.scrolled(frame)._repr_markdown_().splitlines()]
+    assert text[0] == "| name | score | seeds |" and text[2:] == [r"| a\|b | 1.2 | 3 |", "| | | |"]
     shown = typeset.scrolled(frame)._repr_html_()
     assert "NA" not in shown and "None" not in shown and "<td>3</td>" in shown and "<td>1.2</td>" in shown
     assert "`t.csv`" in typeset.downloads("t", {"csv": "a\n"})._repr_markdown_()
@@ -526,7 +548,7 @@ def page(name, results, monkeypatch, capsys):
             exec(compile(part.source, name, "exec"), names)
         if "parameters" in part.metadata.get("tags", []):
             names["results"] = str(results)
-    return capsys.readouterr().out
+    return re.sub(" +", " ", capsys.readouterr().out)
 
 
 HOPPER = [

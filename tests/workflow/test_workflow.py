@@ -30,7 +30,6 @@ from rdlib.training.trainer import train
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "workflow"
 QUESTIONS = grid.read_questions(WORKFLOW / "ablations.csv")
-RATES = grid.read_rates(WORKFLOW / "speed.csv")
 
 
 def script(name):
@@ -123,27 +122,14 @@ def test_data_are_made_at_the_size_that_training_asks_for(monkeypatch):
 
 
 def test_the_command_of_a_cell_that_was_not_run_is_one_that_the_command_line_takes():
-    commands, hours = grid.not_run(RATES)
-    assert commands.keys() == hours.keys() == {(c.algo, c.dataset) for c in cells.cells()}
+    commands = grid.commands()
+    assert commands.keys() == {(c.algo, c.dataset) for c in cells.cells()}
     for (algo, dataset), line in commands.items():
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "rdlib"]
         asked = parser().parse_args(words[3:])
         assert (asked.algo, asked.seeds, asked.scale) == (algo, grid.SEEDS, "paper")
         assert tables.catalog.short_name(asked.dataset) == dataset
-    assert hours["bc", "hopper-medium"] == pytest.approx(5 * 1e6 / RATES["bc"] / 3600, abs=0.1)
-    critics = {q.name: q for q in QUESTIONS if q.name in ("n-5", "n-20", "n-50", "base-td3n")}
-    base = critics["base-td3n"].core_hours(RATES)
-    assert base == pytest.approx(3 * 3 * 1e6 / RATES["td3n"] / 3600)
-    larger = [critics[name].core_hours(RATES) / base for name in ("n-5", "n-20", "n-50")]
-    assert larger == pytest.approx([1, 2, 5])
-    edac = 5 * 3e6 * 5 / RATES["edac"] / 3600  # 50 critics instead of 10
-    assert hours["edac", "hopper-medium"] == pytest.approx(edac, abs=0.1)
-
-
-def test_every_algorithm_of_the_grid_has_a_measured_rate():
-    for algo in {j.algo for j in TABLE_JOBS} | {q.algo for q in QUESTIONS}:
-        assert grid.core_hours(algo, "hopper-medium", 1, RATES) > 0
 
 
 # The protocol --------------------------------------------------------------------------------
@@ -232,21 +218,6 @@ def test_a_row_that_asks_for_nothing_known_is_told_by_its_line(tmp_path, change,
         write(row, row)
 
 
-@pytest.mark.parametrize(
-    "row, message",
-    [
-        ("cpu,bcc,1,812,core second,,", "no algorithm 'bcc'"),
-        ("cpu,bc,1,nan,core second,,", "is no number"),
-        ("cpu,bc,1,0,core second,,", "expected more than 0"), ("cpu,bc,1,8,second,,", "unit = 'second'"),
-    ],
-)  # fmt: skip
-def test_a_measured_rate_is_a_positive_number_of_a_known_algorithm(tmp_path, row, message):
-    path = tmp_path / "speed.csv"
-    path.write_text(",".join(grid.SPEED_COLUMNS) + f"\ncpu,bc,1,5,core second,,\n{row}\n")
-    with pytest.raises(ConfigError, match=f"speed.csv, line 3: .*{message}"):
-        grid.read_rates(path)
-
-
 def test_a_record_answers_the_variant_that_asked_for_it_and_no_other():
     question = next(q for q in QUESTIONS if q.name == "lambda-td3n")
     quick = algos.find("td3n_rd").entry.scales["quick"].overrides
@@ -324,7 +295,7 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, mon
         with open(tmp_path / f"to/table{table}.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         missing = [r for r in rows if r["status"] == "not run"]
-        assert len(rows) >= height and all(r["command"] and r["projected_hours"] for r in missing)
+        assert len(rows) >= height and all(r["command"] for r in missing)
         assert (tmp_path / f"to/table{table}.md").read_text().count("\n| ") >= 9
     save_record(record(scale="quick"), tmp_path / "bad" / "paper")
     with pytest.raises(tables.TableError, match="of scale 'quick', not 'paper'"):
