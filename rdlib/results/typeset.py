@@ -120,9 +120,13 @@ def styled(boxes: Sequence[Box], of: str, coloured: bool = True) -> Styler:
 
 def _plain(style: Styler, name: str) -> Styler:
     """Headings that wrap over numbers that do not, and the same HTML at each build."""
-    headings = {"selector": "th.col_heading", "props": "white-space: normal; vertical-align: bottom"}
-    rows = {"selector": "th.row_heading", "props": "text-align: left"}
-    return style.set_table_styles([headings, rows]).set_uuid(f"table-{name}")
+    css = [
+        ("th.col_heading", "white-space: normal; vertical-align: bottom"),
+        ("th.row_heading", "text-align: left"),
+    ]
+    return style.set_table_styles([{"selector": where, "props": how} for where, how in css]).set_uuid(
+        f"table-{name}"
+    )
 
 
 def colour(effect: Any) -> str:
