@@ -15,7 +15,7 @@ from rdlib import algos
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.data.dataset import DataError
-from rdlib.data.environments import SimulationError
+from rdlib.data.env_spec import EnvSpec, SimulationError, with_arguments
 from rdlib.data.report import examine, print_report
 from rdlib.engine.config import PRECISIONS, ConfigError
 from rdlib.engine.hardware import find_device
@@ -75,7 +75,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE,…",
         help="hyperparameters of one more agent group; repeat for a sweep",
     )
-    p.add_argument("--env", default="", help="gymnasium id to evaluate on, if the data does not say")
+    p.add_argument(
+        "--env", default="", help="gymnasium id, or module:Name-v0, to evaluate on; default: the data's"
+    )
+    p.add_argument("--env_kwargs", default="", metavar="NAME=VALUE,…", help="its arguments")
     p.add_argument("--device", default=default.device, help="auto, cpu, cuda, cuda:N")
     p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
     p.add_argument(
@@ -100,7 +103,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=Path, help="the --out folder of a run")
     p.add_argument("--episodes", type=int, default=10, help="per agent")
     p.add_argument("--seed", type=int, default=12345, help="first of the evaluation seeds")
-    p.add_argument("--env", default="", help="gymnasium id; default: the run's")
+    p.add_argument("--env", default="", help="gymnasium id, or module:Name-v0; default: the run's")
+    p.add_argument("--env_kwargs", default="", metavar="NAME=VALUE,…", help="its arguments")
     p.set_defaults(call=_evaluate)
 
     p = commands.add_parser("data", help="list, make or inspect datasets")
@@ -153,7 +157,7 @@ class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
 
 def _train(a: argparse.Namespace) -> None:
     asked = {f.name: getattr(a, f.name) for f in dataclasses.fields(TrainConfig) if hasattr(a, f.name)}
-    asked |= {"config": assignments(a.config), "plugin": assignments(a.plugin)}
+    asked |= {name: assignments(getattr(a, name)) for name in ("config", "plugin", "env_kwargs")}
     if a.variant:
         asked["variants"] = tuple(assignments(v) for v in a.variant)
     run = train(TrainConfig(**asked))
@@ -170,9 +174,10 @@ def _evaluate(a: argparse.Namespace) -> None:
     if a.episodes < 1:
         raise ConfigError(f"episodes = {a.episodes}, expected at least 1")
     policy = load_policy(a.run)
-    limit = policy.max_episode_steps if a.env in ("", policy.env_id) else None
+    base = policy.env if a.env in ("", policy.env.id) else EnvSpec(a.env)
+    spec = with_arguments(base, assignments(a.env_kwargs))
     seeds = [a.seed + i for i in range(len(policy.seeds))]
-    evaluator = Evaluator(a.env or policy.env_id, seeds, a.episodes, limit)
+    evaluator = Evaluator(spec, seeds, a.episodes)
     env, norm = evaluator.env, policy.normaliser
     obs_dim, act_dim = norm.obs_mean.shape[-1], norm.act_half.shape[-1]
     if (env.obs_dim, env.act_dim) != (obs_dim, act_dim):
@@ -182,14 +187,13 @@ def _evaluate(a: argparse.Namespace) -> None:
         )
     result = evaluator.run(policy.algorithm.player(a.episodes), policy.normaliser)
     evaluator.close()
-    each = zip(policy.datasets, policy.seeds, result.returns, result.lengths, strict=True)
-    for dataset, seed, returns, lengths in each:
+    references = policy.references if spec == policy.env else [catalog.reference(env.spec)] * len(seeds)
+    each = zip(policy.datasets, policy.seeds, result.returns, result.lengths, references, strict=True)
+    for dataset, seed, returns, lengths, reference in each:
         line = f"{dataset}, seed {seed}: return {returns.mean():.1f} ± {returns.std():.1f}"
-        try:
-            score = catalog.normalised_score(a.env or policy.env_id, returns)
+        if reference:
+            score = catalog.score(returns, reference)
             line += f", score {score.mean():.1f} ± {score.std():.1f}"
-        except DataError:
-            pass  # no D4RL reference for this environment: the return stands alone
         print(f"{line} over {a.episodes} episodes of {lengths.mean():.0f} steps")
 
 
@@ -205,10 +209,8 @@ def _data_make(a: argparse.Namespace) -> None:
     d = catalog.load(a.name, size=a.size)
     returns = d.episode_returns()
     line = f"{d.name}: {len(d):,} transitions, {len(returns):,} episodes, mean return {returns.mean():.1f}"
-    try:
-        line += f", mean score {catalog.normalised_score(d.env_id or d.name, returns).mean():.1f}"
-    except DataError:
-        pass  # no D4RL reference for this environment
+    if reference := catalog.reference_of(d):
+        line += f", mean score {catalog.score(returns, reference).mean():.1f}"
     print(f"{line}; in {d.notes['path']}")
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdlib.data import environments
 from rdlib.data.dataset import DataError, Dataset, NotFoundError
+from rdlib.data.env_spec import EnvSpec
 from rdlib.data.readers import d4rl, minari, npz
 
 # (min, max): mean returns of a random and an expert policy, from D4RL's d4rl/infos.py. They are the
@@ -159,13 +161,35 @@ def environment_of(name: str) -> str:
     )
 
 
+def reference(env: EnvSpec) -> tuple[float, float] | None:
+    """D4RL's (min, max) return for an environment that is plain and has D4RL's time limit; else None."""
+    try:
+        name = environment_of(str(env))
+    except DataError:
+        return None
+    limit = d4rl.FAMILIES[name].max_episode_steps
+    return REFERENCE_SCORES[name] if env.max_episode_steps in (None, limit) else None
+
+
+def reference_of(d: Dataset) -> tuple[float, float] | None:
+    """(min, max) return that scores of `d`'s environment are measured by: the data's own, else D4RL's."""
+    if d.reference:
+        return d.reference
+    return reference(EnvSpec.of(d) or EnvSpec(d.name))
+
+
+def score(returns: ArrayLike, reference: Sequence[float]) -> NDArray[np.float64]:
+    """100 · (return - min) / (max - min) for each of `returns` (any shape); reference: (min, max)."""
+    low, high = reference
+    return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
+
+
 def normalised_score(name: str, returns: ArrayLike) -> NDArray[np.float64]:
     """D4RL's score, 100 · (return - min) / (max - min), for each of `returns` (any shape).
 
     name: an environment (hopper), a gymnasium id (Hopper-v5) or a dataset name (hopper-medium).
     """
-    low, high = REFERENCE_SCORES[environment_of(name)]
-    return 100.0 * (np.asarray(returns, dtype=np.float64) - low) / (high - low)
+    return score(returns, REFERENCE_SCORES[environment_of(name)])
 
 
 def load(
@@ -253,12 +277,12 @@ def _read(
 
 def _clipped(d: Dataset, env: str | None) -> Dataset:
     """`d` with actions within its environment's limits, or those of `env` where it does not say one."""
-    env_id = d.env_id or env
-    if env_id is None and d.source != "minari":  # whose metadata state limits, which are kept already
+    spec = EnvSpec.of(d) or (EnvSpec(env, d.max_episode_steps) if env else None)
+    if spec is None and d.source != "minari":  # whose metadata state limits, which are kept already
         raise DataError(f"{d.name}: clip_actions needs limits, and the environment is not stated; give env")
-    if env_id is None:
+    if spec is None:
         return d
-    made = environments.make(env_id, 1, d.max_episode_steps)
+    made = environments.make(spec, 1)
     made.close()
     return d.clipped(made.act_low, made.act_high)
 

@@ -11,7 +11,7 @@ import dataclasses
 import errno
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,10 @@ class Dataset:
     last: Bool  # (N,) the last kept transition of its episode
     digest: str  # sha256 over the six arrays, hex
     notes: dict[str, str] = field(default_factory=dict)  # licence, author, origin, MuJoCo version, ...
+    env_kwargs: dict[str, Any] = field(default_factory=dict)  # of that environment, see `EnvSpec`
+    env_wrappers: tuple[dict[str, Any], ...] = ()
+    act_limits: tuple[NDArray[Any], NDArray[Any]] | None = None  # (U,) each, where the data state them
+    reference: tuple[float, float] | None = None  # returns of score 0 and 100, where the data state them
 
     @classmethod
     def make(
@@ -196,6 +200,10 @@ class Dataset:
         env_id: str | None = None,
         max_episode_steps: int | None = None,
         notes: Mapping[str, str] | None = None,
+        env_kwargs: Mapping[str, Any] | None = None,
+        env_wrappers: Sequence[Mapping[str, Any]] = (),
+        act_limits: Any = None,
+        reference: Any = None,
         where: str | None = None,
     ) -> Dataset:
         """Check the arrays (shapes as in the class) and hash them.
@@ -204,10 +212,11 @@ class Dataset:
         (default: `name`). Arrays that are contiguous float32 or bool already are kept, not copied.
         Raises DataError on wrong shapes, unequal lengths, no rows, values that are not numbers or
         not finite, a terminal inside an episode, an open last episode, and on a name, environment,
-        limit or notes of the wrong type.
+        limit, notes, action limits or reference of the wrong type.
         """
         where = where or str(name)
         _check_labels(where, name, env_id, max_episode_steps, notes)
+        check_environment(where, env_kwargs, env_wrappers, reference)
         if source not in DATA_SOURCES:
             raise DataError(f"{where}: source is {source!r}; it must be one of {', '.join(DATA_SOURCES)}")
         obs = as_float32(obs, where, "obs", 2)
@@ -230,6 +239,11 @@ class Dataset:
             )
         if not last[-1]:
             raise DataError(f"{where}: 'last' must be set on the final row, which ends an episode")
+        if act_limits is not None:
+            low, high = (np.array(limit, dtype=np.float64) for limit in act_limits)
+            if low.shape != (act.shape[1],) or high.shape != low.shape or not (low <= high).all():
+                raise DataError(f"{where}: 'act_limits' must be two rows of {act.shape[1]} numbers")
+            act_limits = low, high
         return cls(
             name=name,
             source=source,
@@ -238,6 +252,10 @@ class Dataset:
             **arrays,
             digest=sha256_of(arrays),
             notes=dict(notes or {}),
+            env_kwargs=dict(env_kwargs or {}),
+            env_wrappers=tuple(map(dict, env_wrappers)),
+            act_limits=act_limits,
+            reference=tuple(reference) if reference else None,
         )
 
     def __len__(self) -> int:
@@ -310,6 +328,33 @@ def _check_labels(where: str, name: Any, env_id: Any, max_episode_steps: Any, no
     ):
         if not good:
             raise DataError(f"{where}: {key!r} is {value!r:.80}; it must be {want}")
+
+
+def check_environment(where: str, kwargs: Any = None, wrappers: Any = (), reference: Any = None) -> None:
+    """DataError unless what is said about an environment and its scores has the types of `Dataset`."""
+    pair: Any = reference if isinstance(reference, tuple | list) and len(reference) == 2 else ("", "")
+    ordered = all(type(x) in (int, float) and np.isfinite(x) for x in pair) and pair[0] < pair[1]
+    for key, value, good, want in (
+        ("env_kwargs", kwargs, kwargs is None or isinstance(kwargs, Mapping), "a mapping of arguments"),
+        (
+            "env_wrappers",
+            wrappers,
+            isinstance(wrappers, tuple | list) and all(map(_is_wrapper, wrappers)),
+            "a list of objects with name, entry_point and kwargs",
+        ),
+        ("reference", reference, reference is None or ordered, "two finite numbers, the smaller first"),
+    ):
+        if not good:
+            raise DataError(f"{where}: {key!r} is {value!r:.80}; it must be {want}")
+
+
+def _is_wrapper(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("name"), str)
+        and isinstance(value.get("entry_point"), str)
+        and isinstance(value.get("kwargs", 0), Mapping | None)
+    )
 
 
 def sha256_of(arrays: Mapping[str, NDArray[Any]]) -> str:

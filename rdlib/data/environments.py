@@ -22,16 +22,14 @@ import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
 from gymnasium.utils import seeding
 
+from rdlib.data.dataset import DataError, Dataset, one_line
+from rdlib.data.env_spec import EnvSpec, SimulationError, complete, limit_of, make_one
 from rdlib.engine import hardware
 
 INF = float("inf")
 # More threads wait for the interpreter rather than simulate: on a host of 16 cores 150 Hoppers took 1,000
 # steps in 7 to 11 s on four of them, and in 21 to 89 s on all, where datasets were rolled out as well.
 THREADS = 4
-
-
-class SimulationError(ValueError):
-    """An environment that is unknown or does not fit what is asked of it."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +95,16 @@ def warn_of_version(version: str, what: str) -> None:
 class BatchedEnv:
     """`n` copies of a gymnasium environment with flat observations and actions.
 
-    Attributes: env_id, n, obs_dim, act_dim, act_low and act_high (U,), max_episode_steps. Subclasses
-    give `_reset_one`, `_step_slice`.
+    Attributes: spec (its time limit filled in), env_id, n, obs_dim, act_dim, act_low and act_high (U,),
+    max_episode_steps. Subclasses give `_reset_one`, `_step_slice`.
     """
 
     act_low: np.ndarray
     act_high: np.ndarray
     _obs: np.ndarray
 
-    def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
-        self.env_id, self.n, self.max_episode_steps = env_id, n, max_episode_steps
+    def __init__(self, spec: EnvSpec, n: int, threads: int | None):
+        self.spec, self.env_id, self.n, self.max_episode_steps = spec, str(spec), n, limit_of(spec)
         threads = min(threads or min(hardware.available_cores(), THREADS), n)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="simulate")
         self._slices = [s for s in np.array_split(np.arange(n), threads) if len(s)]
@@ -176,9 +174,9 @@ class BatchedEnv:
 class PlanarEnv(BatchedEnv):
     """Hopper, HalfCheetah, Walker2d."""
 
-    def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
-        super().__init__(env_id, n, max_episode_steps, threads)
-        self.task = NATIVE[env_id]
+    def __init__(self, spec: EnvSpec, n: int, threads: int | None):
+        super().__init__(spec, n, threads)
+        self.task = NATIVE[spec.id]
         xml = Path(mujoco_env.__file__).parent / "assets" / self.task.xml
         self.model = mujoco.MjModel.from_xml_path(str(xml))
         self._data = [mujoco.MjData(self.model) for _ in range(n)]
@@ -239,31 +237,44 @@ class PlanarEnv(BatchedEnv):
 
 
 class GymnasiumEnv(BatchedEnv):
-    """Any other environment with Box spaces, through gymnasium itself."""
+    """Any other environment with Box spaces, through gymnasium itself; it may be a user's, so whatever it
+    raises is a SimulationError that names it and the step."""
 
-    def __init__(self, env_id: str, n: int, max_episode_steps: int, threads: int | None):
-        super().__init__(env_id, n, max_episode_steps, threads)
-        self._envs = [gymnasium.make(env_id, max_episode_steps=max_episode_steps) for _ in range(n)]
+    def __init__(self, spec: EnvSpec, n: int, threads: int | None):
+        super().__init__(spec, n, threads)
+        self._envs = [make_one(spec) for _ in range(n)]
         space, observation = self._envs[0].action_space, self._envs[0].observation_space
         for role, box in (("action", space), ("observation", observation)):
             if not isinstance(box, gymnasium.spaces.Box) or len(box.shape) != 1:
-                raise SimulationError(f"{env_id}: the {role} space is {box}, expected a flat Box")
+                raise SimulationError(f"{spec}: the {role} space is {box}, expected a flat Box")
         assert isinstance(space, gymnasium.spaces.Box) and observation.shape is not None
         if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-            raise SimulationError(f"{env_id}: the action space is {space}, expected finite limits")
+            raise SimulationError(f"{spec}: the action space is {space}, expected finite limits")
         self.act_low, self.act_high = space.low, space.high
         self._obs = np.zeros((n, observation.shape[0]))
         self._rewards = np.zeros(n)
         self._terminated = np.zeros(n, dtype=bool)
 
     def _reset_one(self, i: int, seed: int) -> None:
-        self._obs[i] = self._envs[i].reset(seed=seed)[0]
+        try:
+            self._obs[i] = self._envs[i].reset(seed=seed)[0]
+        except Exception as error:
+            raise self._failed(f"reset with seed {seed}", error) from error
         self._terminated[i] = self._cut[i] = False
 
     def _step_slice(self, rows: np.ndarray, actions: np.ndarray) -> None:
+        low, high = self.act_low, self.act_high
         for i in rows.tolist():
-            step = self._envs[i].step(actions[i])
-            self._obs[i], self._rewards[i], self._terminated[i], self._cut[i] = step[:4]
+            # Rounded to the environment's own type, an action at its limit may overstep it.
+            action = np.clip(actions[i].astype(low.dtype), low, high)
+            try:
+                obs, reward, self._terminated[i], self._cut[i] = self._envs[i].step(action)[:4]
+                self._obs[i], self._rewards[i] = obs, float(np.asarray(reward).item())
+            except Exception as error:
+                raise self._failed(f"step {self._elapsed[i] + 1} of an episode", error) from error
+
+    def _failed(self, when: str, error: Exception) -> SimulationError:
+        return SimulationError(f"{self.env_id} failed in {when}: {type(error).__name__}: {one_line(error)}")
 
     def _observe(self) -> np.ndarray:
         return self._obs.copy()
@@ -278,29 +289,30 @@ class GymnasiumEnv(BatchedEnv):
             env.close()
 
 
-def register(env_id: str) -> None:
-    """Make gymnasium know environments that live in a package of their own."""
-    if env_id.startswith("Adroit"):
-        import gymnasium_robotics  # noqa: F401  (registers on import)
-
-
 def make(
-    env_id: str, n: int, max_episode_steps: int | None = None, threads: int | None = None
+    env: str | EnvSpec, n: int, max_episode_steps: int | None = None, threads: int | None = None
 ) -> BatchedEnv:
-    """`n` copies of `env_id`; the time limit is the registered one unless given, and `threads` the cores at
-    hand, at most THREADS."""
-    register(env_id)
-    try:
-        spec = gymnasium.spec(env_id)
-    except gymnasium.error.Error as error:
-        raise SimulationError(f"environment {env_id!r} is not known to gymnasium: {error}") from None
-    limit = max_episode_steps or spec.max_episode_steps
-    if limit is None:
-        raise SimulationError(
-            f"environment {env_id!r} is registered without max_episode_steps, so its episodes have no end"
+    """`n` copies of `env`, an id or a whole specification. The time limit is the specification's, else the
+    registered one, unless given; `threads` the cores at hand, at most THREADS. Raises SimulationError."""
+    spec = complete(EnvSpec(env) if isinstance(env, str) else env)
+    spec = replace(spec, max_episode_steps=max_episode_steps or limit_of(spec))
+    native = spec.id in NATIVE and spec.plain  # what the fast simulator knows
+    build: Callable[..., BatchedEnv] = PlanarEnv if native else GymnasiumEnv
+    return build(spec, n, threads)
+
+
+def check_fits(env: BatchedEnv, d: Dataset, limits: bool = True) -> None:
+    """Raise DataError unless `d` has observations and actions of the environment's lengths and, where it
+    states limits of actions, the environment's."""
+    if (env.obs_dim, env.act_dim) != (d.obs_dim, d.act_dim):
+        raise DataError(
+            f"{d.name} has observations of {d.obs_dim} and actions of {d.act_dim}; {env.env_id} has "
+            f"{env.obs_dim} and {env.act_dim}"
         )
-    build: Callable[..., BatchedEnv] = PlanarEnv if env_id in NATIVE else GymnasiumEnv
-    try:
-        return build(env_id, n, limit, threads)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise SimulationError(f"environment {env_id!r} cannot be made here: {error}") from error
+    for theirs, ours, which in zip(d.act_limits or (), (env.act_low, env.act_high), ("low", "high")):
+        if limits and not np.allclose(theirs, ours, rtol=1e-5):
+            at = int(np.argmax(~np.isclose(theirs, ours, rtol=1e-5)))
+            raise DataError(
+                f"{d.name}: its action space is {theirs[at]:g} {which} in dimension {at}, and that of "
+                f"{env.env_id} {ours[at]:g}; set env, or env_kwargs, to the environment of the data"
+            )

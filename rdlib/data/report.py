@@ -8,13 +8,13 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from rdlib.data import catalog, environments
 from rdlib.data.dataset import DataError, Dataset, check_actions, moments
+from rdlib.data.env_spec import EnvSpec, SimulationError
 
 AT_LIMIT = 0.999  # of half an action's range, from its middle: such a component counts as saturated
 MANY_AT_LIMIT = 0.5  # share of saturated components that is warned of
@@ -39,7 +39,7 @@ class Report:
     name: str
     source: str
     path: str | None
-    env_id: str | None
+    env_id: str | None  # with arguments and wrappers, if it has any
     max_episode_steps: int | None
     licence: str
     digest: str
@@ -54,7 +54,7 @@ class Report:
     episodes: int
     lengths: Spread
     returns: Spread
-    score: float | None  # mean normalised score, where D4RL has a reference
+    score: float | None  # mean normalised score, where the data or D4RL have a reference
     terminals: int
     timeouts: int  # episodes that end otherwise: at a time limit, or cut
 
@@ -84,24 +84,22 @@ def examine(d: Dataset) -> Report:
             )
     constant = tuple(key for key, s in columns.items() if s.min == s.max)
     returns, lengths = d.episode_returns(), d.episode_lengths()
-    score = _score(d, returns)
+    reference = catalog.reference_of(d)
+    score = float(catalog.score(returns, reference).mean()) if reference else None
     terminals = int(d.terminal.sum())
     repeated = count_duplicates(d)
-    obs_dim, limits, unknown = _environment(d)
+    env, unknown = _environment(d)
 
-    problems, saturated = [], None
-    if limits is not None:
-        if (obs_dim, len(limits[0])) != (d.obs_dim, d.act_dim):
-            problems.append(
-                f"{d.name} has observations of {d.obs_dim} and actions of {d.act_dim}; {d.env_id} has "
-                f"{obs_dim} and {len(limits[0])}"
-            )
-            limits = None
-        else:
-            try:
-                check_actions(d.act, *limits, d.name)
-            except DataError as error:
-                problems.append(str(error))
+    problems, saturated, limits = [], None, None
+    if env is not None:
+        try:
+            environments.check_fits(env, d)
+            limits = env.act_low, env.act_high
+            check_actions(d.act, *limits, d.name)
+        except DataError as error:
+            problems.append(str(error))
+        env.close()
+        if limits is not None:
             saturated = _saturated(d.act, *limits)
 
     made_with = d.notes.get("mujoco", "").removeprefix("mujoco==")
@@ -131,7 +129,7 @@ def examine(d: Dataset) -> Report:
         name=d.name,
         source=d.source,
         path=d.notes.get("path"),
-        env_id=d.env_id,
+        env_id=None if d.env_id is None else str(EnvSpec.of(d)),
         max_episode_steps=d.max_episode_steps,
         licence=d.notes.get("licence") or d.notes.get("license") or "not stated",
         digest=d.digest,
@@ -233,27 +231,17 @@ def _hashes(arrays: list[NDArray[Any]]) -> NDArray[np.uint64]:
     return hashes
 
 
-def _score(d: Dataset, returns: NDArray[np.float64]) -> float | None:
-    for name in (d.env_id, d.name):
-        try:
-            return float(catalog.normalised_score(name or "", returns).mean())
-        except DataError:
-            pass  # D4RL has no reference for it
-    return None
-
-
-def _environment(d: Dataset) -> tuple[int, tuple[NDArray[Any], NDArray[Any]] | None, str]:
-    """Length of an observation, action limits, and why they are not known if they are not."""
-    if d.env_id is None:
-        return 0, None, "the environment is not stated"
+def _environment(d: Dataset) -> tuple[environments.BatchedEnv | None, str]:
+    """The data's environment, or why it cannot be made; warnings of outdated versions are D4RL's due."""
+    spec = EnvSpec.of(d)
+    if spec is None:
+        return None, "the environment is not stated"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # gymnasium calls -v4 out of date; D4RL's data needs it
-            env = environments.make(d.env_id, 1, d.max_episode_steps)
-    except (environments.SimulationError, gymnasium.error.Error, ImportError) as error:
-        return 0, None, f"{d.env_id} cannot be made here ({error})"
-    env.close()
-    return env.obs_dim, (env.act_low, env.act_high), ""
+            warnings.simplefilter("ignore")
+            return environments.make(spec, 1), ""
+    except SimulationError as error:
+        return None, f"{spec} cannot be made here ({error})"
 
 
 def _saturated(act: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> float:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rdlib.data import catalog
-from rdlib.data.dataset import DataError, Dataset
+from rdlib.data.dataset import Dataset
 from rdlib.results import stats
 from rdlib.results.printed import Printed, title
 from rdlib.results.tables import Ours
@@ -125,12 +125,10 @@ def learning_curves(
 
 
 def dataset_score(dataset: Dataset) -> float:
-    """Mean score of the dataset's whole episodes (mean return where D4RL gives no reference)."""
+    """Mean score of the dataset's whole episodes (mean return where there is no reference)."""
     mean = dataset.episode_returns().mean()
-    try:
-        return float(catalog.normalised_score(dataset.env_id or dataset.name, mean))
-    except DataError:
-        return float(mean)
+    reference = catalog.reference_of(dataset)
+    return float(catalog.score(mean, reference) if reference else mean)
 
 
 def seed_points(cells: Sequence[Ours], printed: Sequence[Printed] = ()) -> Figure:

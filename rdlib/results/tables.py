@@ -164,6 +164,7 @@ _SAME: dict[str, Callable[[Record], Any]] = {
     "dtypes": lambda r: r.dtype,
     "precisions": lambda r: r.matmul if r.matmul in ("tf32", "bf16") else "float32",
     "evaluations": lambda r: f"{r.env_id}, last {r.last_k}, reference {r.reference}",
+    "environments": lambda r: [r.env_kwargs or {}, r.env_wrappers or [], r.env_rewards],
     "time limits": lambda r: r.max_episode_steps,
     "numbers of episodes": lambda r: sorted({len(e["returns"]) for e in r.evaluations}),
     "times of evaluation": lambda r: r.steps_evaluated().tolist() if r.status == "finished" else None,

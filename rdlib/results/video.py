@@ -19,6 +19,8 @@ from rdlib.training.policy import load_policy
 if TYPE_CHECKING:
     import numpy as np
 
+    from rdlib.data.env_spec import EnvSpec
+
     # an observation (O,) and the reward of the step before to an action (U,), in the environment's units
     Play = Callable[[np.ndarray, float], np.ndarray]
 
@@ -89,8 +91,8 @@ def _offscreen(jobs: list[dict]) -> None:
     )
 
 
-def _trained(run: Path) -> "tuple[str, int | None, int, Play]":
-    """Environment, time limit, seed of the episode and player of a trained run's first agent."""
+def _trained(run: Path) -> "tuple[EnvSpec, int, Play]":
+    """Environment, seed of the episode and player of a trained run's first agent."""
     import torch
 
     from rdlib.training.evaluation import episode_seeds
@@ -104,14 +106,15 @@ def _trained(run: Path) -> "tuple[str, int | None, int, Play]":
         action = policy.normaliser.to_env(player(policy.normaliser.observe(raw), last))
         return action[0, 0].float().numpy()
 
-    return policy.env_id, policy.max_episode_steps, episode_seeds(policy.seeds[0], 1)[0], play
+    return policy.env, episode_seeds(policy.seeds[0], 1)[0], play
 
 
-def _bundled(environment: str, name: str) -> "tuple[str, int | None, int, Play]":
+def _bundled(environment: str, name: str) -> "tuple[EnvSpec, int, Play]":
     """The same of a bundled policy."""
     import torch
 
     from rdlib.data.bundled import rollout
+    from rdlib.data.env_spec import EnvSpec
 
     about, actor = rollout.about(environment), rollout.policy(environment, name)
     generator = torch.Generator().manual_seed(0)
@@ -122,25 +125,21 @@ def _bundled(environment: str, name: str) -> "tuple[str, int | None, int, Play]"
         noise = torch.randn(mean.shape, generator=generator)
         return actor.squash(mean, log_std, noise)[0][0, 0].numpy()
 
-    return about["env_id"], about.get("max_episode_steps"), 0, play
+    return EnvSpec(about["env_id"], about.get("max_episode_steps")), 0, play
 
 
 def _render(job: dict) -> None:
-    import gymnasium
     import imageio.v3
     import mujoco
     import numpy as np
     import torch
 
-    from rdlib.data import environments
+    from rdlib.data.env_spec import complete, make_one
 
     found = _trained(Path(job["run"])) if "run" in job else _bundled(*job["bundled"])
-    env_id, limit, seed, play = found
+    spec, seed, play = found
     path = Path(job["path"])
-    environments.register(env_id)
-    env = gymnasium.make(
-        env_id, render_mode="rgb_array", width=SIZE[0], height=SIZE[1], max_episode_steps=limit
-    )
+    env = make_one(complete(spec), render_mode="rgb_array", width=SIZE[0], height=SIZE[1])
     obs, _ = env.reset(seed=seed)
     renderer = env.unwrapped.mujoco_renderer  # type: ignore[attr-defined]
     renderer.render("rgb_array")

@@ -18,7 +18,8 @@ from torch import Tensor
 from rdlib import ntk
 from rdlib.data import environments
 from rdlib.data.batches import Normaliser
-from rdlib.data.environments import BatchedEnv, SimulationError
+from rdlib.data.env_spec import EnvSpec, SimulationError
+from rdlib.data.environments import BatchedEnv
 from rdlib.engine.base import Algorithm, Player
 from rdlib.training.record import finite
 
@@ -40,19 +41,19 @@ def episode_seeds(seed: int, episodes: int) -> list[int]:
 
 
 class Evaluator:
-    """`episodes` copies of `env_id` for each of the agents with these `seeds`, kept between
-    evaluations."""
+    """`episodes` copies of `env`, an id or a specification, for each of the agents with these `seeds`,
+    kept between evaluations."""
 
     def __init__(
         self,
-        env_id: str,
+        env: str | EnvSpec,
         seeds: Sequence[int],
         episodes: int = EPISODES,
         max_episode_steps: int | None = None,
         threads: int | None = None,
     ):
         self.agents, self.episodes = len(seeds), episodes
-        self.env: BatchedEnv = environments.make(env_id, self.agents * episodes, max_episode_steps, threads)
+        self.env: BatchedEnv = environments.make(env, self.agents * episodes, max_episode_steps, threads)
         self._seeds = [s for seed in seeds for s in episode_seeds(seed, episodes)]
 
     def run(self, player: Player, normaliser: Normaliser, alive: np.ndarray | None = None) -> Returns:

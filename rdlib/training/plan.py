@@ -3,7 +3,7 @@ written or trained."""
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rdlib import algos
 from rdlib.algos import cells
 from rdlib.data import catalog, environments
 from rdlib.data.dataset import Dataset
+from rdlib.data.env_spec import EnvSpec, limit_of, with_arguments
 from rdlib.engine import compiled, hardware
 from rdlib.engine.config import ConfigError
 from rdlib.training.record import fingerprint
@@ -36,7 +37,7 @@ class AgentPlan:
             "plugin": None if self.plugin is None else dataclasses.asdict(self.plugin),
             "dataset": [self.dataset.name, self.dataset.digest],
             "seed": self.seed,
-            "env": [plan.env_id, plan.max_episode_steps],
+            "env": plan.env.identity(),
             "steps": plan.steps,
             "evaluation": [plan.eval_every, plan.asked.episodes, plan.asked.last_k],
             "dtype": plan.asked.dtype,
@@ -54,14 +55,25 @@ class Plan:
     steps: int
     eval_every: int
     agents: tuple[AgentPlan, ...]
-    env_id: str
-    max_episode_steps: int | None
+    env: EnvSpec  # that all agents are evaluated in
     out: Path
+
+    @property
+    def env_id(self) -> str:
+        """What that environment is called; with arguments and wrappers, if it has any."""
+        return str(self.env)
 
     @property
     def fingerprint(self) -> str:
         """Equal for equal batches: what a checkpoint is checked against."""
         return fingerprint([a.identity(self) for a in self.agents])
+
+    def reference(self, dataset: Dataset) -> list[float] | None:
+        """(min, max) return by which agents of `dataset` are scored; None: there is none."""
+        if dataset.reference and self.env == EnvSpec.of(dataset):
+            return list(dataset.reference)
+        found = catalog.reference(replace(self.env, max_episode_steps=limit_of(self.env)))
+        return list(found) if found else None
 
 
 def make_plan(asked: TrainConfig) -> Plan:
@@ -81,9 +93,9 @@ def make_plan(asked: TrainConfig) -> Plan:
     if len(set(names)) < len(names):
         raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
     datasets = [_load(name, asked.size, size.size) for name in names]
-    env_id, limit = _environment(asked, datasets)
+    env = _environment(asked, datasets)
     for d in datasets:  # rolled out by this project, perhaps with another version
-        if d.source == "bundled" and env_id in environments.NATIVE:
+        if d.source == "bundled" and env.id in environments.NATIVE:
             environments.warn_of_version(d.notes["mujoco"].removeprefix("mujoco=="), d.name)
     settings = [cells.find(recipe.name, d.name) if scale == "paper" else None for d in datasets]
     lengths = {cell.steps for cell in settings if cell and cell.steps}
@@ -102,15 +114,14 @@ def make_plan(asked: TrainConfig) -> Plan:
         steps=steps,
         eval_every=min(asked.eval_every or size.eval_every, steps),
         agents=tuple(
-            AgentPlan(d, seed, _completed(config, d, env_id), plugin)
+            AgentPlan(d, seed, _completed(config, d, str(env)), plugin)
             for d, cell in zip(datasets, settings, strict=True)
             for config, plugin in variants_of(
                 asked, recipe, {**size.overrides, **(cell.config if cell else {})}
             )
             for seed in asked.seeds
         ),
-        env_id=env_id,
-        max_episode_steps=limit,
+        env=env,
         out=Path(asked.out) if asked.out else default_out,
     )
     runs = {fingerprint(agent.identity(plan)) for agent in plan.agents}
@@ -147,20 +158,29 @@ def _load(name: str, asked: int, default: int) -> Dataset:
     return catalog.load(name, size=default or None) if catalog.is_rolled_out(name) else catalog.load(name)
 
 
-def _environment(asked: TrainConfig, datasets: list[Dataset]) -> tuple[str, int | None]:
-    """The environment that all of the batch is evaluated on, and its time limit."""
-    found = {(d.env_id, d.max_episode_steps) for d in datasets}
-    if asked.env:  # if it is the data's own, with the data's limit
-        limits = {limit for env_id, limit in found if env_id == asked.env}
-        return asked.env, limits.pop() if len(limits) == 1 else None
-    if len(found) > 1:
+def _environment(asked: TrainConfig, datasets: list[Dataset]) -> EnvSpec:
+    """The environment that all of the batch is evaluated on: what is asked for, else the data's own."""
+    found: list[EnvSpec] = []
+    for spec in map(EnvSpec.of, datasets):
+        if spec is not None and spec not in found:
+            found.append(spec)
+    if asked.env:  # if it is the data's own, with all that the data say of it
+        found = [replace(s, id=asked.env) for s in found if s.id == asked.env.rpartition(":")[2]]
+        env = found[0] if len(found) == 1 else EnvSpec(asked.env)
+    elif len(found) > 1 or (found and any(d.env_id is None for d in datasets)):
         raise ConfigError(
-            f"dataset = {asked.dataset!r} mixes environments ({sorted(map(str, found))}); "
+            f"dataset = {asked.dataset!r} mixes environments ({sorted(map(_named, datasets))}); "
             "agents trained together need datasets of one environment"
         )
-    env_id, limit = found.pop()
-    if env_id is None:
+    elif not found:
         raise ConfigError(
             f"dataset {asked.dataset!r} does not say what to evaluate on: set env to a gymnasium id"
         )
-    return env_id, limit
+    else:
+        env = found[0]
+    return with_arguments(env, asked.env_kwargs)
+
+
+def _named(d: Dataset) -> str:
+    spec = EnvSpec.of(d)
+    return f"{spec}, {spec.max_episode_steps} steps" if spec else "not stated"

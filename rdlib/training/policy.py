@@ -1,6 +1,7 @@
 """The trained policy of a run, without its data: what evaluation and clips need."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import torch
 
 from rdlib import algos
-from rdlib.data import environments
+from rdlib.data import catalog, environments
 from rdlib.data.batches import Normaliser
+from rdlib.data.env_spec import EnvSpec
 from rdlib.engine.base import Algorithm
 from rdlib.engine.rng import Streams
 from rdlib.training.checkpoint import CHECKPOINT, CheckpointError, load_checkpoint
@@ -22,10 +24,10 @@ class Policy:
 
     algorithm: Algorithm
     normaliser: Normaliser
-    env_id: str
-    max_episode_steps: int | None
+    env: EnvSpec
     seeds: list[int]
     datasets: list[str]
+    references: Sequence[Sequence[float] | None]  # (min, max) return of each agent's score
     step: int
 
 
@@ -37,8 +39,11 @@ def policy_note(plan: Plan) -> dict[str, Any]:
         "plugins": [a.plugin and dataclasses.asdict(a.plugin) for a in plan.agents],
         "seeds": [a.seed for a in plan.agents],
         "datasets": [a.dataset.name for a in plan.agents],
-        "env_id": plan.env_id,
-        "max_episode_steps": plan.max_episode_steps,
+        "env_id": plan.env.id,
+        "max_episode_steps": plan.env.max_episode_steps,
+        "env_kwargs": dict(plan.env.kwargs),
+        "env_wrappers": list(plan.env.wrappers),
+        "references": [plan.reference(a.dataset) for a in plan.agents],
         "dtype": plan.asked.dtype,
     }
 
@@ -72,12 +77,18 @@ def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
         algorithm.load_tensors(tensors)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this version of {recipe.name}: {error}") from error
+    env = EnvSpec(
+        about["env_id"],
+        about["max_episode_steps"],
+        about.get("env_kwargs", {}),
+        tuple(about.get("env_wrappers", ())),
+    )
     return Policy(
         algorithm,
         Normaliser.restore(norm),
-        about["env_id"],
-        about["max_episode_steps"],
+        env,
         about["seeds"],
         about["datasets"],
+        about.get("references") or [catalog.reference(env)] * len(about["seeds"]),  # older ones do not say
         note["step"],
     )

@@ -25,8 +25,11 @@ import numpy as np
 
 from rdlib.training.checkpoint import write_atomically
 
-SCHEMA = 2
-ADDED = {2: ("dtype", "max_episode_steps", "earlier")}  # by which schema; None in records from before
+SCHEMA = 3
+ADDED = {  # by which schema; None in records from before
+    2: ("dtype", "max_episode_steps", "earlier"),
+    3: ("env_kwargs", "env_wrappers", "env_rewards"),
+}
 FILES = ("record-*.json", "records-*.jsonl")  # that hold one record, and one a line
 PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
 
@@ -49,6 +52,9 @@ class Record:
     dataset_size: int  # transitions
     env_id: str
     max_episode_steps: int | None  # of the environment it was evaluated in; None: not recorded
+    env_kwargs: dict[str, Any] | None  # other than the registered ones; None: not recorded, as the next
+    env_wrappers: list[dict[str, Any]] | None  # gymnasium's, innermost first
+    env_rewards: str | None  # whose they are, where they are corrected
     seed: int
     scale: str
     steps: int  # gradient updates asked for
@@ -58,7 +64,7 @@ class Record:
     status: str  # "finished" or "diverged"
     stopped_at: int  # gradient updates done
     last_k: int  # evaluations that the last-iterate score averages, fixed in advance
-    reference: list[float] | None  # D4RL's (min, max) return, None where there is none
+    reference: list[float] | None  # (min, max) return of the data or D4RL, None where there is none
     evaluations: list[dict[str, Any]]
     dtype: str | None  # of the networks; None: not recorded
     versions: dict[str, str]

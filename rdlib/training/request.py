@@ -31,7 +31,8 @@ class TrainConfig:
     eval_every: int = 0  # gradient updates between evaluations
     episodes: int = 10  # per agent and evaluation
     last_k: int = 3  # evaluations that the last-iterate score averages
-    env: str = ""  # gymnasium id to evaluate on, where the dataset does not say
+    env: str = ""  # gymnasium id to evaluate on, where the dataset does not say; or module:Name-v0
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)  # arguments of that environment
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
     dtype: str = "float32"
     precision: str = (
@@ -88,7 +89,7 @@ def from_notebook(names: Mapping[str, Any]) -> TrainConfig:
     given = {k: v for k, v in names.items() if not k.startswith("_") and k not in _IPYTHON}
     for name in given.keys() - known:
         raise ConfigError(f"parameter {name!r} is unknown; near: {near(name, known)}")
-    for name in ("config", "rd"):
+    for name in ("config", "rd", "env_kwargs"):
         if isinstance(given.get(name), str):
             given[name] = assignments(given[name])
     seeds = given.get("seeds", (0,))

@@ -24,9 +24,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rdlib import algos
-from rdlib.data import catalog
+from rdlib.data import adroit, catalog, environments
 from rdlib.data.batches import Normaliser, resident, reward_units
-from rdlib.data.dataset import DataError
 from rdlib.engine import compiled, cuda_graphs, hardware
 from rdlib.engine.base import Algorithm
 from rdlib.engine.config import ConfigError
@@ -178,14 +177,10 @@ class Trainer:
         agents, data = plan.agents, [a.dataset for a in plan.agents]
         self.seeds = [a.seed for a in agents]
         self.streams = Streams(self.seeds, device)
-        evaluator = Evaluator(plan.env_id, self.seeds, plan.asked.episodes, plan.max_episode_steps)
+        evaluator = Evaluator(plan.env, self.seeds, plan.asked.episodes)
         env, first = evaluator.env, data[0]
         for d in data:
-            if (env.obs_dim, env.act_dim) != (d.obs_dim, d.act_dim):
-                raise DataError(
-                    f"{d.name} has observations of {d.obs_dim} and actions of {d.act_dim}; "
-                    f"{plan.env_id} has {env.obs_dim} and {env.act_dim}"
-                )
+            environments.check_fits(env, d, limits=not plan.asked.env)
         standardise = getattr(agents[0].config, "normalize_states", False)
         limits = (env.act_low, env.act_high)
         units = [reward_units(a.dataset, getattr(a.config, "rewards", "raw")) for a in agents]
@@ -339,24 +334,17 @@ class Trainer:
 
     def _score_now(self) -> str:
         """Of the last evaluation that is over."""
-        returns = [
-            float(np.mean(e[-1]["returns"]))
-            for e, alive in zip(self.evaluations, self.alive, strict=True)
-            if alive and e
-        ]
+        returns, scores = [], []
+        for agent, e, alive in zip(self.plan.agents, self.evaluations, self.alive, strict=True):
+            if alive and e:
+                returns.append(np.mean(e[-1]["returns"]))
+                if reference := self.plan.reference(agent.dataset):
+                    scores.append(catalog.score(returns[-1], reference))
         if not returns:
             return ""
-        try:
-            score = catalog.normalised_score(self.plan.env_id, np.mean(returns))
-        except DataError:
+        if len(scores) < len(returns):
             return f"return {np.mean(returns):.1f}"
-        return f"score {score:.1f}"
-
-    def _reference(self) -> list[float] | None:
-        try:
-            return list(catalog.REFERENCE_SCORES[catalog.environment_of(self.plan.env_id)])
-        except DataError:
-            return None
+        return f"score {np.mean(scores):.1f}"
 
     # Saving and loading ---------------------------------------------------------------------
 
@@ -436,7 +424,7 @@ class Trainer:
             raise CheckpointError(f"{self.plan.out} already holds {found.name}; choose another out")
 
     def _records(self) -> Iterator[Record]:
-        plan = self.plan
+        plan, env = self.plan, self.watch.evaluator.env.spec
         for i, agent in enumerate(plan.agents):
             identity = agent.identity(plan)
             yield Record(
@@ -445,8 +433,11 @@ class Trainer:
                 dataset_source=agent.dataset.source,
                 dataset_digest=agent.dataset.digest,
                 dataset_size=len(agent.dataset),
-                env_id=plan.env_id,
-                max_episode_steps=self.watch.evaluator.env.max_episode_steps,
+                env_id=env.id,
+                max_episode_steps=env.max_episode_steps,
+                env_kwargs=dict(env.kwargs),
+                env_wrappers=[dict(w) for w in env.wrappers],
+                env_rewards="".join(adroit.correction(env.id, env.kwargs)) or None,
                 seed=agent.seed,
                 scale=plan.scale,
                 steps=plan.steps,
@@ -456,7 +447,7 @@ class Trainer:
                 status="finished" if self.alive[i] else "diverged",
                 stopped_at=int(self.stopped_at[i]),
                 last_k=plan.asked.last_k,
-                reference=self._reference(),
+                reference=plan.reference(agent.dataset),
                 evaluations=self.evaluations[i],
                 dtype=plan.asked.dtype,
                 device=self.device + (", compiled" if self.compiled else ""),

@@ -25,11 +25,14 @@ def test_the_bundled_human_dataset():
     assert np.abs(data.act).max() <= 1
     assert data.notes["licence"] == "CC-BY-4.0" and "Rajeswaran" in data.notes["author"]
     assert load("D4RL/door/human-v2").digest == data.digest
-    # Returns against the sums that Minari keeps beside each episode.
+    # Returns against the sums that Minari keeps beside each episode, of the other sign of the distance.
     with h5py.File(DOOR / "D4RL/door/human-v2/data/main_data.hdf5") as file:
-        kept = [file[f"episode_{i}"].attrs["rewards_sum"] for i in range(25)]
-    np.testing.assert_allclose(data.episode_returns(), kept, rtol=1e-6)
-    assert normalised_score("door-human", data.episode_returns()).mean() == pytest.approx(29.26, abs=0.01)
+        kept = np.array([file[f"episode_{i}"].attrs["rewards_sum"] for i in range(25)])
+    distance = np.linalg.norm(data.next_obs[:, 35:38].astype(np.float64), axis=1)
+    of_episodes = np.add.reduceat(distance, np.cumsum(data.episode_lengths()) - data.episode_lengths())
+    np.testing.assert_allclose(data.episode_returns(), kept - 0.2 * of_episodes, rtol=1e-6)
+    assert "-0.1 times the distance" in data.notes["rewards"] and data.reference is None
+    assert normalised_score("door-human", data.episode_returns()).mean() == pytest.approx(29.01, abs=0.01)
 
 
 def test_the_bundled_files_are_those_that_are_attributed():

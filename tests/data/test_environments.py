@@ -129,8 +129,8 @@ def test_any_state_is_observed_and_judged_healthy_as_gymnasium_does(env_id):
 
 
 def test_environments_of_gymnasium_itself_equal_gymnasiums():
-    with both("AdroitHandDoor-v1", 2, limit=12) as (ours, theirs):
-        assert isinstance(ours, GymnasiumEnv) and (ours.obs_dim, ours.act_dim) == (39, 28)
+    with both("AdroitHandPen-v1", 2, limit=12) as (ours, theirs):
+        assert isinstance(ours, GymnasiumEnv) and (ours.obs_dim, ours.act_dim) == (45, 24)
         ends = compare(ours, theirs, 30)
     assert ends == {"terminated": [], "truncated": [12] * 4}
 
@@ -287,22 +287,28 @@ def test_native_environments_warn_of_nothing():
 
 
 class Short(gymnasium.Env):
-    """Ends itself at its fifth step."""
+    """Ends itself at its fifth step, and is as bad as `fails` says."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,))
 
-    def __init__(self, most: float = 1.0, missing: str = ""):
+    def __init__(self, most: float = 1.0, missing: str = "", fails: str = "", dtype: type = np.float32):
         if missing:
             raise gymnasium.error.DependencyNotInstalled(f"{missing} is not installed")
-        self.action_space = gymnasium.spaces.Box(-most, most, (1,))
+        if fails == "init":
+            raise RuntimeError("no licence\nfor this")
+        self.fails, self.action_space = fails, gymnasium.spaces.Box(-0.3, most, (1,), dtype)
 
     def reset(self, *, seed=None, options=None):
         self.steps = 0
-        return np.zeros(2, "f4"), {}
+        return np.zeros(3 if self.fails == "reset" else 2, "f4"), {}
 
     def step(self, action):
         self.steps += 1
-        return np.zeros(2, "f4"), 1.0, False, self.steps == 5, {}
+        assert action.dtype == self.action_space.dtype and self.action_space.contains(action), action
+        if self.fails == "step" and self.steps == 3:
+            raise KeyError("the sensor\nis gone")
+        reward = {"none": None, "two": np.ones(2), "one": np.array([0.25])}.get(self.fails, 1.0)
+        return np.zeros(2, "f4"), reward, False, self.steps == 5, {}
 
 
 @pytest.fixture
@@ -310,7 +316,9 @@ def short():
     """Registers Short-v0 with options."""
 
     def register(**options):
-        gymnasium.register("Short-v0", Short, max_episode_steps=20, kwargs=options)
+        gymnasium.register(
+            "Short-v0", Short, max_episode_steps=20, kwargs=options, disable_env_checker=True
+        )
 
     yield register
     del gymnasium.registry["Short-v0"]
@@ -331,6 +339,7 @@ def test_an_environment_may_cut_its_episodes_itself(short):
     "options, message",
     [
         ({"missing": "box2d"}, "'Short-v0' cannot be made here: box2d is not installed"),
+        ({"fails": "init"}, "'Short-v0' cannot be made here: no licence for this$"),
         ({"most": np.inf}, "Short-v0: the action space is .*expected finite limits"),
     ],
 )
@@ -338,3 +347,45 @@ def test_an_environment_that_cannot_be_used_is_an_error_that_says_why(short, opt
     short(**options)
     with pytest.raises(SimulationError, match=message):
         make("Short-v0", 1)
+
+
+@pytest.mark.parametrize(
+    ("fails", "message"),
+    [
+        ("step", r"^Short-v0 failed in step 3 of an episode: KeyError: 'the sensor.*is gone'$"),
+        ("none", r"^Short-v0 failed in step 1 of an episode: TypeError: "),
+        ("two", r"^Short-v0 failed in step 1 of an episode: ValueError: "),
+        ("reset", r"^Short-v0 failed in reset with seed 0: ValueError: "),
+    ],
+)
+def test_whatever_an_environment_raises_is_one_line_with_its_name_and_the_step(short, fails, message):
+    short(fails=fails)
+    env = make("Short-v0", 2)
+    with pytest.raises(SimulationError, match=message) as error:
+        env.reset([0, 1])
+        for _ in range(4):
+            env.step(np.zeros((2, 1), np.float32))
+    assert "\n" not in str(error.value) and error.value.__cause__ is not None
+    env.close()
+
+
+def test_a_reward_of_one_element_is_a_number(short):
+    short(fails="one")
+    env = make("Short-v0", 2)
+    env.reset([0, 1])
+    assert env.step(np.zeros((2, 1)))[1].tolist() == [0.25, 0.25]
+    env.close()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_actions_that_rounding_puts_beyond_a_limit_are_put_on_it(short, dtype):
+    """The middle plus half the range oversteps an asymmetric limit in float32; some environments check."""
+    short(most=0.9, dtype=dtype)
+    env = make("Short-v0", 1)
+    env.reset([0])
+    for beyond in (
+        np.nextafter(np.float32(0.9), np.float32(1)),
+        np.nextafter(np.float32(-0.3), np.float32(-1)),
+    ):
+        env.step(np.full((1, 1), beyond, np.float32))
+    env.close()

@@ -25,11 +25,15 @@ def ogbench(rows: int = 12, length: int = 4) -> dict[str, np.ndarray]:
 
 
 def test_what_is_saved_is_read_back(tmp_path):
-    d = dataset(**META)
+    wrapper = {"name": "RescaleAction", "entry_point": "gymnasium.wrappers:R", "kwargs": {"min_action": 0}}
+    task = {"env_kwargs": {"g": 1.5}, "env_wrappers": [wrapper], "reference": (0.0, 9.5)}
+    d = dataset(**META, **task, act_limits=([-1, -1], [1, 0.5]))
     path = d.save(tmp_path / "mine.npz")
     got = load(path)
     assert (got.name, got.env_id, got.max_episode_steps) == (d.name, "Hopper-v5", 500)
     assert got.digest == d.digest and got.source == "npz"
+    assert (got.env_kwargs, got.env_wrappers, got.reference) == ({"g": 1.5}, (wrapper,), (0.0, 9.5))
+    np.testing.assert_array_equal(got.act_limits, d.act_limits)
     assert got.notes == META["notes"] | {"path": str(path)}
     assert [p.name for p in tmp_path.iterdir()] == ["mine.npz"]
     again = load(got.save(path))  # in its own place

@@ -21,7 +21,8 @@ def evaluation(step: int, *returns: float) -> dict[str, Any]:
 
 RECORD = Record(
     algo="td3n_rd", dataset="made-up", dataset_source="hdf5", dataset_digest="ab", dataset_size=200,
-    env_id="Hopper-v5", max_episode_steps=1000, seed=3, scale="quick", steps=400,
+    env_id="Hopper-v5", max_episode_steps=1000, env_kwargs={},
+    env_wrappers=[], env_rewards=None, seed=3, scale="quick", steps=400,
     config={"beta": 1.0}, plugin={"weight": 0.1},
     config_hash="cd", status="finished", stopped_at=400, last_k=2, reference=[-20.0, 180.0],
     evaluations=[

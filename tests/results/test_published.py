@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rdlib import algos
+from rdlib.data.env_spec import EnvSpec
 from rdlib.training.record import files_in, fingerprint, load_records
 
 RESULTS = Path(__file__).parents[2] / "book" / "results"
@@ -34,10 +35,11 @@ def test_published_records_were_asked_for_as_they_say(folder):
     """The hash was taken of the plan, before the run, so a field edited since contradicts it. Records of
     the first schema lack two of its parts."""
     for r in load_records(RESULTS / folder):
+        env = EnvSpec(r.env_id, r.max_episode_steps, r.env_kwargs or {}, tuple(r.env_wrappers or ()))
         asked = {
             "algo": r.algo, "config": r.config, "plugin": r.plugin,
             "dataset": [r.dataset, r.dataset_digest], "seed": r.seed,
-            "env": [r.env_id, r.max_episode_steps], "steps": r.steps,
+            "env": env.identity(), "steps": r.steps,
             "evaluation": [int(r.steps_evaluated()[1]), len(r.evaluations[0]["returns"]), r.last_k],
             "dtype": r.dtype,
         }  # fmt: skip

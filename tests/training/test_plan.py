@@ -219,14 +219,16 @@ def test_dataset_names_that_are_refused(data, name):
 
 def test_the_environment_that_the_data_names(data):
     p = plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="")
-    assert (p.env_id, p.max_episode_steps) == ("Hopper-v4", 1000)
+    assert (p.env_id, p.env.max_episode_steps) == ("Hopper-v4", 1000)
     assert plan(data, dataset=f"{data}/hopper_medium-v2.hdf5").env_id == "Hopper-v5"
 
 
 def test_an_environment_given_by_name_has_the_data_s_time_limit_if_it_is_the_data_s(data):
     same = plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="Hopper-v4")
-    assert (same.env_id, same.max_episode_steps) == ("Hopper-v4", 1000)
-    assert plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="Hopper-v5").max_episode_steps is None
+    assert (same.env_id, same.env.max_episode_steps) == ("Hopper-v4", 1000)
+    assert (
+        plan(data, dataset=f"{data}/hopper_medium-v2.hdf5", env="Hopper-v5").env.max_episode_steps is None
+    )
 
 
 # ---- scale and device
@@ -291,6 +293,7 @@ def test_what_matters_changes_the_fingerprint(data):
         {"config": {"width": 8, "beta": 2.5}}, {"dataset": f"{data}/other.hdf5"}, {"seeds": (1,)},
         {"seeds": (0, 1)}, {"seeds": (1, 0)}, {"steps": 21}, {"eval_every": 10}, {"episodes": 9},
         {"last_k": 2}, {"env": "Hopper-v4"}, {"dtype": "float64"}, {"scale": "paper"},
+        {"env_kwargs": {"ctrl_cost_weight": 0}},
         {"variants": ({}, {"beta": 3.0})}, {"variants": ({"beta": 3.0},)},
     ]  # fmt: skip
     found = {plan(data, **{**BASE, **change}).fingerprint for change in changes}
@@ -300,7 +303,7 @@ def test_what_matters_changes_the_fingerprint(data):
 def test_every_field_is_in_one_of_the_two_tests_above():
     known = {
         "algo", "dataset", "seeds", "steps", "scale", "config", "plugin", "variants", "eval_every",
-        "episodes", "last_k", "env", "device", "dtype", "precision", "compile", "together",
+        "episodes", "last_k", "env", "env_kwargs", "device", "dtype", "precision", "compile", "together",
         "out", "size",  # through the data's digest
     }  # fmt: skip
     assert known == {f.name for f in dataclasses.fields(TrainConfig)}

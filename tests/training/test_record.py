@@ -14,6 +14,7 @@ from helpers.records import RECORD, evaluation
 
 from rdlib.training import record as record_module
 from rdlib.training.record import (
+    ADDED,
     SCHEMA,
     Record,
     RecordError,
@@ -37,15 +38,16 @@ def test_round_trip_and_nothing_else_in_the_folder(tmp_path):
     assert load_record(save_record(bare, tmp_path)) == bare
 
 
-def test_a_record_of_the_first_schema_is_read_and_says_what_it_does_not_hold(tmp_path):
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_a_record_of_an_earlier_schema_is_read_and_says_what_it_does_not_hold(tmp_path, schema):
     path = save_record(RECORD, tmp_path)
-    old = json.loads(path.read_text()) | {"schema": 1}
-    for name in ("dtype", "max_episode_steps", "earlier"):
+    old = json.loads(path.read_text()) | {"schema": schema}
+    unknown = dict.fromkeys(name for since, names in ADDED.items() if since > schema for name in names)
+    for name in unknown:
         del old[name]
     path.write_text(json.dumps(old))
-    unknown = {"dtype": None, "max_episode_steps": None, "earlier": None}
     assert load_record(path) == dataclasses.replace(RECORD, **unknown)
-    path.write_text(json.dumps(old | {"schema": 2}))
+    path.write_text(json.dumps(old | {"schema": schema + 1}))
     with pytest.raises(RecordError, match="is missing"):
         load_record(path)
 
@@ -141,7 +143,7 @@ def test_an_ill_typed_field_is_named(tmp_path, field):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"surprise": 1}, "surprise"), ({"schema": SCHEMA + 1}, "schema 3, this version reads 1 to 2"),
+        ({"surprise": 1}, "surprise"), ({"schema": SCHEMA + 1}, "schema 4, this version reads 1 to 3"),
         ({"schema": "1"}, "schema"), ({"schema": 0}, "schema 0"), ({"schema": True}, "schema True"),
         ({"status": "running"}, "status 'running'"),
         ({"evaluations": []}, "evaluations"), ({"evaluations": [3]}, "evaluations"),
@@ -195,7 +197,7 @@ def test_a_missing_part_of_an_evaluation_is_named_with_its_step(tmp_path, schema
     """The first schema had all of them too."""
     evaluations = [dict(e) for e in RECORD.evaluations]
     del evaluations[1][field]
-    new = dict.fromkeys(("dtype", "max_episode_steps", "earlier"), ...) if schema == 1 else {}
+    new = dict.fromkeys((name for names in ADDED.values() for name in names), ...) if schema == 1 else {}
     path = changed(tmp_path, evaluations=evaluations, schema=schema, **new)
     with pytest.raises(RecordError, match=f"evaluation after 100 updates: field '{field}' = None"):
         load_record(path)

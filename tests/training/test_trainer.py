@@ -112,7 +112,7 @@ def test_every_backbone_runs_and_its_saved_policy_has_the_recorded_returns(data,
     policy = load_policy(str(tmp_path))
     assert (policy.step, policy.seeds, policy.datasets) == (20, [1, 2], ["one", "one"])
     assert (run.records[0].plugin is not None) == algo.endswith("dr3")
-    evaluator = Evaluator(policy.env_id, policy.seeds, 2, policy.max_episode_steps)
+    evaluator = Evaluator(policy.env, policy.seeds, 2)
     found = evaluator.run(policy.algorithm.player(2), policy.normaliser)
     evaluator.close()
     for returns, record in zip(found.returns, run.records):

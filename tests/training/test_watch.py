@@ -137,7 +137,7 @@ def test_what_plays_where():
 def test_returns_beside_a_gpu_are_those_of_the_policies_on_the_cpu(data, tmp_path):
     found = trainer.train(asked(data, tmp_path, seeds=(0, 1), device="cuda"))
     policy = trainer.load_policy(tmp_path)
-    evaluator = Evaluator(policy.env_id, policy.seeds, 2, policy.max_episode_steps)
+    evaluator = Evaluator(policy.env, policy.seeds, 2)
     again = evaluator.run(policy.algorithm.player(2), policy.normaliser)
     evaluator.close()
     for returns, record in zip(again.returns, found.records):

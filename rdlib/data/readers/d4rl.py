@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdlib.data import env_spec
 from rdlib.data.dataset import (
     Bool,
     DataError,
@@ -256,12 +257,7 @@ def _cut_by_counting(terminal: Bool, horizon: int) -> Bool:
 def _horizon(env_id: str | None) -> int | None:
     if env_id is None:
         return None
-    import gymnasium
-
-    from rdlib.data import environments
-
-    environments.register(env_id)
     try:
-        return gymnasium.spec(env_id).max_episode_steps
-    except gymnasium.error.Error as error:
-        raise DataError(f"environment {env_id!r} is not known to gymnasium ({error})") from error
+        return env_spec.registered(env_id).max_episode_steps
+    except env_spec.SimulationError as error:
+        raise DataError(str(error)) from error

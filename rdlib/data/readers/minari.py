@@ -7,7 +7,6 @@ step is kept and is not terminal. A second reading comes from `flat.safetensors`
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import warnings
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, Dataset, NotFoundError, check_actions, one_line
-from rdlib.data.readers import flat, hdf5, minari_download
+from rdlib.data import adroit
+from rdlib.data.dataset import DataError, Dataset, NotFoundError, one_line
+from rdlib.data.readers import flat, hdf5, minari_download, minari_metadata
 from rdlib.data.readers.episodes import Arrays, Episode, checked, join, transitions
 
 MAIN_FILE = "main_data.hdf5"  # Minari's
@@ -32,7 +32,7 @@ def minari_root() -> Path:
 
 def id_in(folder: Path) -> str:
     """The id that the dataset in `folder` (which holds data/metadata.json) goes by."""
-    known = _metadata(folder).get("dataset_id")
+    known = minari_metadata.read(folder).get("dataset_id")
     return known if known and isinstance(known, str) else folder.name
 
 
@@ -64,156 +64,51 @@ def read_minari(
             raise NotFoundError(f"Minari dataset {dataset_id} is not in {base}")
         minari_download.download(dataset_id, base)
     where = f"Minari dataset {dataset_id}"
-    metadata = _metadata(folder)
-    count = _episode_count(metadata, folder)
+    metadata = minari_metadata.read(folder)
+    count = minari_metadata.episode_count(metadata, folder)
     for space in ("observation_space", "action_space"):
-        _check_kind(metadata, space, folder)
-    key = flat.key_of(folder / "data" / MAIN_FILE) if _is_hdf5(metadata) else None
+        minari_metadata.check_kind(metadata, space, folder)
+    key = flat.key_of(folder / "data" / MAIN_FILE) if minari_metadata.is_hdf5(metadata) else None
     kept = flat.read(folder, key) if cache else None
     if kept is not None and len(kept["lengths"]) != count:
         kept = None  # the reading below says what is wrong
     arrays = _read_episodes(folder, metadata, count, where) if kept is None else kept
     for space, part in (("observation_space", "observations"), ("action_space", "actions")):
-        _check_space(metadata, space, arrays[part], part, folder, clip_actions)
-    env_id, max_episode_steps = _environment_of(metadata, folder)
+        minari_metadata.check_space(metadata, space, arrays[part], part, folder, clip_actions)
+    found, added = transitions(arrays), {"path": str(folder)}
+    collected_in = minari_metadata.environment_of(metadata, "env_spec", folder)
+    if collected_in and adroit.correction(collected_in.id, collected_in.kwargs):
+        found["rew"] = adroit.corrected(collected_in.id, found["rew"], found["next_obs"])
+        added["rewards"] = adroit.REWARDS
+    env = minari_metadata.environment_of(metadata, "eval_env_spec", folder) or collected_in
+    limits = minari_metadata.action_limits(metadata, folder)
     made = Dataset.make(
         name=name or dataset_id,
         source=source,
-        env_id=env_id,
-        max_episode_steps=max_episode_steps,
-        notes=_notes(metadata, dataset_id) | {"path": str(folder)} | dict(notes or {}),
+        env_id=env.id if env else None,
+        max_episode_steps=env.max_episode_steps if env else None,
+        env_kwargs=dict(env.kwargs) if env else {},
+        env_wrappers=env.wrappers if env else (),
+        act_limits=limits,
+        reference=None if "rewards" in added else minari_metadata.reference(metadata, folder),
+        notes=minari_metadata.notes_of(metadata, dataset_id) | added | dict(notes or {}),
         where=where,
-        **transitions(arrays),
+        **found,
     )
     # Only of data that passed every check, and not where an episode was skipped.
     if cache and kept is None and key is not None and len(arrays["lengths"]) == count:
         # A read-only or full disk costs speed, not the dataset.
         with contextlib.suppress(OSError):
             flat.write(folder, key, arrays)
-    limits = _action_limits(metadata, folder) if clip_actions else None
-    return made.clipped(*limits) if limits else made
+    return made.clipped(*limits) if limits and clip_actions else made
 
 
 # ---- reading and downloading
 
 
-def _metadata(folder: Path) -> dict[str, Any]:
-    file = folder / "data" / "metadata.json"
-    try:
-        metadata = json.loads(file.read_text())
-        if not isinstance(metadata, dict):
-            raise ValueError("not a JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not readable ({one_line(error)})") from error
-    return metadata
-
-
-def _parsed(metadata: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    """The JSON object that `metadata` keeps as text under `key`; empty where there is none."""
-    text = metadata.get(key)
-    if text is None:
-        return {}
-    try:
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError("not a JSON object")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{folder / 'data' / 'metadata.json'}: {key!r} is not readable ({one_line(error)}); "
-            "it must be a JSON object written as text"
-        ) from error
-    return found
-
-
-def _environment_of(metadata: Mapping[str, Any], folder: Path) -> tuple[str | None, int | None]:
-    """gymnasium id and time limit; nothing else of the specification is used, least of all its code."""
-    spec = _parsed(metadata, "env_spec", folder)
-    env_id, limit = spec.get("id"), spec.get("max_episode_steps")
-    file = folder / "data" / "metadata.json"
-    # `module:Name-v0` would have gymnasium import that module.
-    if env_id is not None and not (isinstance(env_id, str) and re.fullmatch(r"[\w./-]+", env_id)):
-        raise DataError(f"{file}: 'env_spec' has the id {env_id!r:.80}; it must be one like Hopper-v5")
-    if limit is not None and not (type(limit) is int and limit > 0):
-        raise DataError(
-            f"{file}: 'env_spec' has max_episode_steps = {limit!r:.80}; it must be a whole number from 1"
-        )
-    return env_id, limit
-
-
-def _action_limits(
-    metadata: Mapping[str, Any], folder: Path
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Those of the metadata's space of actions, which `_check_space` has seen."""
-    space = _parsed(metadata, "action_space", folder)
-    return (np.array(space["low"], float), np.array(space["high"], float)) if space else None
-
-
-def _check_kind(metadata: Mapping[str, Any], key: str, folder: Path) -> None:
-    """DataError where a space of the metadata is of a kind that no algorithm here takes."""
-    kind, what = _parsed(metadata, key, folder).get("type"), key.removesuffix("_space")
-    if kind in ("Discrete", "MultiDiscrete", "MultiBinary"):
-        why = f"discrete {what}s are not supported, only vectors of continuous numbers (a Box)"
-    elif kind in ("Dict", "Tuple"):
-        why = f"dictionary {what}s (with goals, say) are not supported, only flat vectors (a Box)"
-    else:
-        return
-    raise DataError(f"{folder / 'data' / 'metadata.json'}: {key!r} is {kind}; {why}")
-
-
-def _check_space(
-    metadata: Mapping[str, Any], key: str, array: NDArray[Any], part: str, folder: Path, clip: bool
-) -> None:
-    """DataError unless `array` fits the Box that the metadata name, if they do: its width, and for actions
-    its limits. (Observations beyond theirs are common and harmless.)"""
-    space = _parsed(metadata, key, folder)
-    if not space:
-        return
-    width = array.shape[1]
-    try:
-        low, high = (np.array(space[end], dtype=np.float64) for end in ("low", "high"))
-        fits = space["type"] == "Box" and low.shape == high.shape == (width,)
-    except (KeyError, TypeError, ValueError):
-        fits = False
-    if not fits:
-        raise DataError(
-            f"{folder / 'data' / 'metadata.json'}: {key!r} is not a Box of {width} numbers, the width of "
-            f"{part!r}"
-        )
-    if part == "actions" and not clip:
-        check_actions(array, low, high, str(folder), part)
-
-
-def _notes(metadata: Mapping[str, Any], dataset_id: str) -> dict[str, str]:
-    known = {"origin": f"Minari {dataset_id}"}
-    for entry in ("author", "code_permalink", "algorithm_name", "minari_version", "license"):
-        if value := metadata.get(entry):
-            known[entry] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    requirements = metadata.get("requirements")
-    for requirement in requirements if isinstance(requirements, list) else ():
-        if str(requirement).startswith("mujoco"):
-            known["mujoco"] = str(requirement)
-    return known
-
-
-def _episode_count(metadata: Mapping[str, Any], folder: Path) -> int:
-    """How many episodes the metadata promise, in a format that can be read."""
-    file, count = folder / "data" / "metadata.json", metadata.get("total_episodes")
-    if type(count) is not int or count < 0:
-        raise DataError(f"{file}: 'total_episodes' is {count!r:.80}; it must be a whole number")
-    if not _is_hdf5(metadata) and metadata["data_format"] not in ("arrow", "parquet"):
-        raise DataError(
-            f"{file}: 'data_format' is {metadata['data_format']!r:.80}; it must be hdf5, arrow or parquet"
-        )
-    return count
-
-
-def _is_hdf5(metadata: Mapping[str, Any]) -> bool:
-    return metadata.get("data_format", "hdf5") == "hdf5"
-
-
 def _read_episodes(folder: Path, metadata: Mapping[str, Any], count: int, where: str) -> Arrays:
     """All episodes of a local dataset that have steps."""
-    if _is_hdf5(metadata):
+    if minari_metadata.is_hdf5(metadata):
         episodes = _hdf5_episodes(folder / "data" / MAIN_FILE, count, where)
     else:
         episodes = _arrow_episodes(folder, metadata, count, where)

@@ -23,6 +23,7 @@ from rdlib.data.dataset import DataError, Dataset, as_flags, as_float32, disk_er
 from rdlib.data.readers.episodes import column
 
 ABOUT = "rdlib"  # the array of one text with what the others do not say: name, environment, notes
+ENVIRONMENT = ("env_id", "max_episode_steps", "env_kwargs", "env_wrappers", "reference")
 KEYS = ("observations", "actions", "rewards", "terminals")
 
 
@@ -31,7 +32,9 @@ def write_npz(d: Dataset, path: str | os.PathLike[str]) -> Path:
     path = Path(path).expanduser()
     if path.suffix != ".npz":
         raise DataError(f"{path}: a dataset is saved as .npz; give a path that ends so")
-    about = {"name": d.name, "env_id": d.env_id, "max_episode_steps": d.max_episode_steps, "notes": d.notes}
+    about = {key: getattr(d, key) for key in ("name", "notes", *ENVIRONMENT)}
+    if d.act_limits:
+        about["act_limits"] = [limit.tolist() for limit in d.act_limits]
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -90,8 +93,7 @@ def read_npz(path: str | os.PathLike[str]) -> Dataset:
     return Dataset.make(
         name=about.get("name") or path.stem,
         source="npz",
-        env_id=about.get("env_id"),
-        max_episode_steps=about.get("max_episode_steps"),
+        **{key: about[key] for key in (*ENVIRONMENT, "act_limits") if key in about},
         obs=obs[keep],
         act=act[keep],
         rew=rew[keep],
