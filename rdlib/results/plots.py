@@ -157,9 +157,9 @@ def seed_points(cells: Sequence[Ours], printed: Sequence[Printed] = ()) -> Figur
 def intervals(rows: Mapping[str, tuple[float, tuple[float, float]]], xlabel: str, at: float) -> Figure:
     """Estimates with their intervals, one row each, and a vertical line at `at`."""
     figure, axes = plt.subplots(figsize=(6, 1.2 + 0.4 * len(rows)))
-    for row, ((value, (low, high)), colour) in enumerate(zip(rows.values(), cycle(PALETTE))):
-        axes.plot([low, high], [row, row], color=colour, lw=6, alpha=0.4, solid_capstyle="butt")
-        axes.plot(value, row, "o", color=colour)
+    for row, (value, (low, high)) in enumerate(rows.values()):
+        axes.plot([low, high], [row, row], color=PALETTE[0], lw=6, alpha=0.4, solid_capstyle="butt")
+        axes.plot(value, row, "o", color=PALETTE[0])
     axes.axvline(at, color="grey", ls="--", lw=1.2)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
