@@ -1,21 +1,23 @@
-"""The README's figure, from the records in book/results/quick: python book/static/readme.py"""
+"""The figures of README and index, from the records in book/results/quick: python book/static/readme.py"""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from rdlib.results import plots
+from rdlib.results import compare, plots, printed, tables
 from rdlib.training.record import load_records
 
 HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results"
 NAMES = {"td3n": "TD3-N-UNC", "td3n_rd": "TD3-N-UNC + RD"}
 
 
 def draw() -> None:
     """Left: mean Q at the policy's actions on fixed states. Right: score. Mean and ± std over seeds."""
     plots.use_style()
-    frame = plots.evaluations(load_records(HERE.parent / "results" / "quick"))
+    frame = plots.evaluations(load_records(RESULTS / "quick"))
     frame = frame[(frame["dataset"] == "hopper-medium") & frame["algo"].isin(NAMES)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
     for (algo, name), colour in zip(NAMES.items(), (plots.PALETTE[3], plots.PALETTE[0]), strict=True):
@@ -27,8 +29,24 @@ def draw() -> None:
     for axes in (left, right):
         axes.set_xlabel("gradient updates")
     left.legend()
-    plt.rcParams["svg.hashsalt"] = "rdlib"  # the same records give the same file
-    figure.savefig(HERE / "readme.svg", metadata={"Date": None})
+    save(figure, "readme.svg")
+
+
+def forest() -> None:
+    """The effect of RD on every dataset and base, ours and the paper's, for light and for dark pages."""
+    quick = tables.collect(tables.read_scale(RESULTS / "quick", "quick"))
+    boxes = tables.join(1, printed.read_paper(RESULTS / "paper.csv"), {}, quick)
+    effects = compare.effects(boxes, "quick")
+    for name, style in (("forest.svg", "default"), ("forest-dark.svg", "dark_background")):
+        with plt.style.context(style):
+            plots.use_style()
+            save(plots.forest(effects), name, transparent=True)
+
+
+def save(figure: Figure, name: str, **how: bool) -> None:
+    """The same records give the same file."""
+    plt.rcParams["svg.hashsalt"] = "rdlib"
+    figure.savefig(HERE / name, metadata={"Date": None}, **how)
 
 
 def band(axes: Axes, table, name: str, colour) -> None:
@@ -41,3 +59,4 @@ def band(axes: Axes, table, name: str, colour) -> None:
 
 if __name__ == "__main__":
     draw()
+    forest()

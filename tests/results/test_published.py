@@ -1,14 +1,15 @@
 """The records that README and book show are whole, and of committed code or it is said what was not."""
 
-from pathlib import Path
+import importlib.util
 
+import matplotlib.pyplot as plt
 import pytest
+from helpers.records import PAPER, RESULTS
 
 from rdlib import algos
 from rdlib.data.env_spec import EnvSpec
 from rdlib.training.record import files_in, fingerprint, load_records
 
-RESULTS = Path(__file__).parents[2] / "book" / "results"
 QUICK = RESULTS / "quick"
 FOLDERS = sorted(folder.name for folder in RESULTS.iterdir() if files_in(folder))
 
@@ -45,6 +46,20 @@ def test_published_records_were_asked_for_as_they_say(folder):
         }  # fmt: skip
         if r.dtype is not None:
             assert fingerprint(asked) == r.config_hash, r.file_name
+
+
+def test_the_readme_s_forest_has_every_dataset_for_light_and_for_dark_pages(tmp_path, monkeypatch):
+    plt.switch_backend("agg")
+    spec = importlib.util.spec_from_file_location("readme", RESULTS.parent / "static" / "readme.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    script.forest()
+    light, dark = ((tmp_path / name).read_text() for name in ("forest.svg", "forest-dark.svg"))
+    for dataset in {p.dataset for p in PAPER if p.table == 1}:
+        assert f"<!-- {dataset} -->" in light and f"<!-- {dataset} -->" in dark
+    assert light != dark
+    plt.close("all")
 
 
 def test_the_readme_s_figure_has_its_seeds():
