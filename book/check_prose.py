@@ -63,7 +63,7 @@ class Line:
 
 
 def lines_of(page: str) -> list[Line]:
-    """Of a MyST page, without front matter, code, mathematics, options, labels and comments."""
+    """Of a MyST page, without front matter, code, mathematics, options, labels, tags and comments."""
     source = page.splitlines()
     found: list[Line] = []
     fences: list[tuple[str, bool]] = []  # that are open: what closes each; is its body text?
@@ -94,7 +94,12 @@ def lines_of(page: str) -> list[Line]:
         marked = MARKER.match(line)
         deep = line.startswith("    ") and (indented or (fresh and not marked))
         indented = deep or (indented and not bare)
-        if not bare or indented or re.fullmatch(r"\([\w-]+\)=", bare) or bare.startswith("%"):
+        if (
+            not bare
+            or indented
+            or re.fullmatch(r"\([\w-]+\)=|</?[a-z]+( .*)?>", bare)
+            or bare.startswith("%")
+        ):
             fresh = True
         elif bare.startswith("|"):
             found.append(Line(number, bare, "table"))

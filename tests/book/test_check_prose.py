@@ -193,3 +193,9 @@ def test_lint_runs_it():
         ["make", "-n", "-o", ".venv/.ready", "lint"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "book/check_prose.py" in said.stdout
+
+
+def test_a_tag_is_no_sentence():
+    picture = '<picture>\n  <img alt="' + "A word of its. " * 20 + '" src="a.svg">\n</picture>\n'
+    assert list(check_prose.sentences(f"One.\n\n{picture}\nTwo.\n")) == []
+    assert list(check_prose.sentences("<https://a.b> is one. It is two.\n")) != []
