@@ -10,9 +10,12 @@ The practical form takes penultimate features for gradients: for Q = wᵀφ + b 
 kernel is φᵀφ̄ + 1. What the paper leaves open is a field of `RDConfig`; the book's "Deviations and open
 points" discusses each. DR3 (Kumar et al., ICLR 2022) has the same interface.
 
+`rd_switch`, `rd_penalty` and `rd_ood_loss` are RD as functions of plain tensors, for code of your own: see
+the book's "RD in your own code". The plug-in calls the same.
+
 A limit, found here and not in the paper: RD pulls Q(s, π(s)) towards the head's bias, near 0. With
 positive values this is pessimism; with negative values it is optimism. The weight that suits depends on
-the scale of rewards (tests/test_behaviour_of_learning.py).
+the scale of rewards (tests/algos/test_behaviour_of_learning.py).
 
 A plug-in returns a penalty for each critic, (A,E); the algorithm adds it to that critic's loss.
 """
@@ -77,14 +80,58 @@ class DR3Config:
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:
-    """|a - b|² / dim A: (A,B,U), (A,B,U) -> (A,B)."""
+    """|a - b|² / dim A: (…,B,U), (…,B,U) -> (…,B)."""
     return (a - b).square().mean(-1)
 
 
-def similarity(first: Tensor, second: Tensor, config: RDConfig) -> Tensor:
-    """The penalised kernel of two feature tensors: (A,E,B,H), (A,E,B,H) -> (A,E,B)."""
-    k = feature_kernel(first, second, config.kernel)
-    return {"abs": k.abs, "plain": lambda: k, "square": k.square}[config.magnitude]()
+def rd_switch(distance: Tensor, sigma: float | Tensor = 0.3) -> Tensor:
+    """Weight w of stage 2, exp(-d / σ²), from distances d = |π(s) - a|² / dim A: (…,B) -> (…,B)."""
+    return torch.exp(-distance / sigma**2)
+
+
+def rd_penalty(
+    data: Tensor | None,
+    policy: Tensor,
+    ood: Tensor | None,
+    w: Tensor,
+    kernel: str = "product",
+    magnitude: str = "abs",
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(1-w) |K(a, π)| + w |K(π, π_ood)|, mean over the states, for critics of any kind.
+
+    Takes features (…,B,H) of the data's, the policy's and the OOD policy's action at the same states: (B,H)
+    of one critic, (E,B,H) of an ensemble. `w` is (B,), or broadcasts with (…,B). Without `data` only the
+    second term is taken, without `ood` only the first. Returns the penalty (…) and the kernels that it is
+    made of, `data_policy` and `policy_ood`, (…,B) each.
+    """
+    kernels, terms = {}, []
+    for name, first, second, share in (
+        ("policy_ood", policy, ood, w),
+        ("data_policy", data, policy, 1 - w),
+    ):
+        if first is not None and second is not None:
+            k = feature_kernel(first, second, kernel)  # (…,B)
+            k = k.abs() if magnitude == "abs" else k.square() if magnitude == "square" else k
+            kernels[name] = k
+            terms.append(share * k)
+    return torch.stack(terms).sum(0).mean(-1), kernels
+
+
+def rd_ood_loss(
+    value: Tensor,
+    ood_action: Tensor,
+    act: Tensor,
+    policy_action: Tensor,
+    margin: float | Tensor = 0.25,
+    push: float | Tensor = 10.0,
+) -> tuple[Tensor, Tensor]:
+    """What π_ood minimises: minus the value (…,B) of its actions (…,B,U), in units of the mean size, and
+    `push` times how far they fall short of `margin` from the data's and from the policy's. Returns the loss
+    (…) and the shortfall (…,B)."""
+    scale = value.detach().abs().mean(-1, keepdim=True).clamp(min=1e-6)
+    short = (margin - distance(ood_action, act)).relu()
+    short = short + (margin - distance(ood_action, policy_action)).relu()
+    return (push * short - value / scale).mean(-1), short
 
 
 class RD(Plugin):
@@ -133,7 +180,7 @@ class RD(Plugin):
             return torch.full_like(d, float(self.config.stages == "second"))
         if self.config.switch == "hard":
             return (d.mean(-1, keepdim=True) < self.threshold).to(d.dtype)
-        return torch.exp(-d / self.sigma**2)
+        return rd_switch(d, self.sigma)
 
     def ood_action(self, obs: Tensor, policy_action: Tensor, noise: dict[str, Tensor]) -> Tensor:
         """π_ood(s), detached: (A,n,U)."""
@@ -152,29 +199,23 @@ class RD(Plugin):
             policy_action = policy(obs)  # (A,n,U)
             d = distance(policy_action, act)
             w = self.switch(d)[:, None]  # (A,1,n)
-        terms, metrics = [], {"rd_switch": w.mean((1, 2)), "policy_data_distance": d.mean(-1)}
         if c.stages == "first":
-            f_policy = critic.features(obs, policy_action)  # (A,E,n,H)
-            f_ood = None
+            f_policy, f_ood = critic.features(obs, policy_action), None  # (A,E,n,H)
         else:
             ood_action = self.ood_action(obs, policy_action, noise)
             both = critic.features(torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1))
             f_policy, f_ood = both.chunk(2, 2)  # one pass through the critics for both actions
+        if c.stop_gradient == "data":
+            f_data = f_data.detach()
         if c.stop_gradient == "policy":
             f_policy = f_policy.detach()
-        if f_ood is not None:
-            k_ood = similarity(f_policy, f_ood, c)  # (A,E,n)
-            terms.append(w * k_ood)
-            metrics["rd_kernel_policy_ood"] = critic.average(k_ood.detach())
-        if c.stages != "second":
-            if c.stop_gradient == "data":
-                f_data = f_data.detach()
-            k_data = similarity(f_data, f_policy, c)
-            terms.append((1 - w) * k_data)
-            metrics["rd_kernel_data_policy"] = critic.average(k_data.detach())
+        data = None if c.stages == "second" else f_data
+        penalty, kernels = rd_penalty(data, f_policy, f_ood, w, c.kernel, c.magnitude)
+        metrics = {"rd_switch": w.mean((1, 2)), "policy_data_distance": d.mean(-1)}
+        metrics |= {f"rd_kernel_{name}": critic.average(k.detach()) for name, k in kernels.items()}
         if self.actor is not None and phase % c.ood_every == 0:
             metrics |= self.update_ood(critic, obs, act, policy_action)
-        return self.weight * torch.stack(terms).sum(0).mean(-1), metrics
+        return self.weight * penalty, metrics
 
     def update_ood(self, critic: Critic, obs: Tensor, act: Tensor, policy_action: Tensor) -> Metrics:
         """One step of π_ood: high value (or high disagreement), at least a margin from a and π(s)."""
@@ -184,10 +225,7 @@ class RD(Plugin):
             q = critic(obs, ood_action)[0]  # (A,E,n)
             over_members = member_mean if self.config.objective == "mean" else member_std
             goal = over_members(q, critic.active)  # (A,n)
-            scale = goal.detach().abs().mean(-1, keepdim=True).clamp(min=1e-6)
-            short = (self.margin - distance(ood_action, act)).relu()
-            short = short + (self.margin - distance(ood_action, policy_action)).relu()
-            loss = (self.push * short - goal / scale).mean(-1)
+            loss, short = rd_ood_loss(goal, ood_action, act, policy_action, self.margin, self.push)
             descend(self.optimizers["ood"], loss)
         return {"ood_loss": loss, "ood_margin_shortfall": short.mean(-1)}
 

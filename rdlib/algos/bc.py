@@ -3,7 +3,11 @@
     min_π  E_{(s,a) in D} |π(s) - a|² / dim A
 
 Settings as in CORL (github.com/corl-team/CORL, algorithms/offline/any_percent_bc.py, of all the data) and
-TD3+BC's comparison: 2x256 ReLU, tanh, Adam 3e-4, batch 256, 1e6 steps, states normalised. No deviations.
+TD3+BC's comparison: 2x256 ReLU, tanh, Adam 3e-4, batch 256, 1e6 steps, states normalised.
+
+Deviations
+1. All rows are used; CORL drops those behind the last terminal state or thousandth step of a trajectory.
+2. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 from collections.abc import Sequence

@@ -20,9 +20,11 @@ Deviations
 2. CORL's learned scale of log σ is left out; its learned offset, -1 at first, is that output's bias.
 3. log σ is clamped to [-5, 2] as for SAC-N, not to [-20, 2].
 4. π is evaluated once at s and s' for all n samples of each; CORL repeats the states, to the same end.
+5. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +33,7 @@ from torch import Tensor
 from rdlib.algos.squashed import SquashedGaussian
 from rdlib.engine.base import Batch, Metrics
 from rdlib.engine.config import REWARDS, ConfigError, check_choice, check_least
-from rdlib.engine.nets import polyak
+from rdlib.engine.nets import Critic, frozen_copy, polyak
 from rdlib.engine.optim import descend, frozen
 from rdlib.engine.rng import Streams
 
@@ -74,15 +76,16 @@ class CQL(SquashedGaussian):
     cql_alpha: Tensor  # (A,1)
 
     @torch.no_grad()
-    def start(self) -> None:
+    def start(self, critic: Callable[[str], Critic]) -> None:
         """CORL's heads at the start: the critics' orthogonal with gain 0.01, the policy's Xavier-uniform
-        with gain 0.01, μ near 0 and log σ near -1."""
+        with gain 0.01, μ near 0 and log σ near -1. Targets as the critics."""
         self.critic.net.head.weight.mul_(1e-2 / 2**0.5)  # orthogonal layers come with gain √2
         head = self.actor.net.head
         n_in, n_out = head.weight.shape[-2:]
         head.weight.mul_(1e-2 * (6 / (n_in + n_out)) ** 0.5 * n_in**0.5)
         head.bias.zero_()
         head.bias[..., n_out // 2 :] = -1.0
+        self.critic_target = frozen_copy(self.critic)
 
     def several(self) -> dict[str, int]:
         """Actions of π at s and at s' for the log-sum-exp."""

@@ -17,6 +17,9 @@ Deviations
    per 50 epochs, so it takes away 0.1% in a whole run; `lr_decay=True` here takes the cosine to 0.
 2. With E critics, i is any of them and j the next; `n_critics=2` is the paper's.
 3. T normal draws per sample: the official code also draws for the last step, times 0.
+4. An evaluation is 10 episodes, on pen too, where the authors play 100; they report a checkpoint chosen by
+   its diffusion loss or by its score, we the last evaluations.
+5. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 import math

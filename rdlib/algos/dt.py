@@ -19,6 +19,8 @@ Deviations
 4. Embeddings are dropped at the same rate as the rest (official: always 0.1). Rates are rounded to 2⁻¹⁶.
 5. States are divided by their deviation + 1e-3, not + 1e-6. Returns-to-go miss the last reward of timed-out
    D4RL episodes (rdlib.data.batches).
+6. An evaluation is 10 episodes at one target return; the authors play 100 at each of two.
+7. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 from collections.abc import Sequence

@@ -13,8 +13,10 @@ rate falls to 0 along a half cosine over the run.
 
 Deviations
 1. None in the update. CORL's differs: V of before its step in (6) and (7), normalised states, `nn.Linear`'s
-   initialisation, log σ from -20, and no dropout in a Gaussian actor (the option is not passed on).
+   initialisation, log σ from -20, a deterministic actor on hopper-medium. Until August 2023 it passed no
+   dropout on to its actor.
 2. Where the run's length is unknown (`total_steps` is 0), the learning rate stays.
+3. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 import math

@@ -9,10 +9,14 @@ Official code: github.com/snu-mllab/EDAC at c21d8aa.
 Deviations
 1. The actor's loss and the target are taken at the temperature, and the target at the actor, that this
    update has just moved (CORL's order); in the official code all losses are taken before any step.
-2. Layers start as `nn.Linear` does; officially hidden biases are 0.1, critics' heads within ±3e-3 and
-   the actor's within ±1e-3.
+2. Layers start as `nn.Linear` does. `init="official"` takes the official start: hidden biases 0.1; heads
+   within ±3e-3 (critics) and ±1e-3 (actor); the actor's hidden weights within ±1/sqrt(width), in the first
+   layer a fifth of `nn.Linear`'s on Hopper; target critics drawn separately. CORL's own code differs from
+   both: its critics' hidden weights are within ±1/sqrt(width) too, its targets copies.
 3. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
 4. log σ is clamped to [-5, 2], as in the code of SAC-N and CORL; Haarnoja et al. take [-20, 2].
+5. log(1 - tanh²) in a density is exact; officially and in CORL it is log(1 - tanh² + 1e-6).
+6. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 from dataclasses import dataclass
@@ -22,7 +26,7 @@ from torch import Tensor
 
 from rdlib.algos.squashed import SquashedGaussian
 from rdlib.engine.base import Batch, Metrics
-from rdlib.engine.config import check_choice, check_least
+from rdlib.engine.config import check_choice, check_least, later
 from rdlib.engine.nets import pessimistic, polyak
 from rdlib.engine.optim import descend, frozen
 
@@ -45,11 +49,13 @@ class Config:
     actor_width: int = 256
     actor_depth: int = 3
     layer_norm: bool = False  # in the critics
+    init: str = later("linear")  # weights at the start: "linear", as `nn.Linear`'s; "official"
     normalize_states: bool = False
 
     def __post_init__(self):
         check_least(self, 1, "n_critics")
         check_choice(self, "target", ("lcb", "min"))
+        check_choice(self, "init", ("linear", "official"))
         check_least(self, 0, "beta")
 
 

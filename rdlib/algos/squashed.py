@@ -8,9 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.engine.base import Algorithm, Plugin
-from rdlib.engine.nets import Critic, GaussianActor, Initialiser, frozen_copy
+from rdlib.engine.nets import MLP, Critic, GaussianActor, Initialiser, frozen_copy
 from rdlib.engine.optim import adam
 from rdlib.engine.rng import Streams
+
+
+@torch.no_grad()
+def rescale(net: MLP, head: float, by_width: bool = False) -> None:
+    """The official start of SAC-N and EDAC, made of `nn.Linear`'s: hidden biases 0.1, the head's numbers
+    within ±`head`; `by_width`: hidden weights within ±1/sqrt(n_out) instead of ±1/sqrt(n_in)."""
+    for layer in net.hidden.children():
+        weight, bias = layer.parameters()
+        bias.fill_(0.1)
+        if by_width:
+            weight.mul_((weight.shape[-2] / weight.shape[-1]) ** 0.5)
+    for p in net.head.parameters():
+        p.mul_(head * net.head.weight.shape[-2] ** 0.5)
 
 
 class SquashedGaussian(Algorithm):
@@ -32,10 +45,13 @@ class SquashedGaussian(Algorithm):
         init = Initialiser(streams, "actor", dtype)
         self.actor = GaussianActor(init, *dims, c.actor_width, c.actor_depth)
         members = [c.n_critics for c in configs]
-        init = Initialiser(streams, "critic", dtype, self.critic_scheme)
-        self.critic = Critic(init, *dims, members, c.width, c.depth, c.layer_norm)
-        self.start()
-        self.critic_target = frozen_copy(self.critic)
+
+        def critic(purpose: str) -> Critic:
+            init = Initialiser(streams, purpose, dtype, self.critic_scheme)
+            return Critic(init, *dims, members, c.width, c.depth, c.layer_norm)
+
+        self.critic = critic("critic")
+        self.start(critic)
         self.log_alpha = nn.Parameter(torch.zeros(len(configs), 1, dtype=dtype, device=streams.device))
         self.keep_own(self.log_alpha)
         self.target_entropy, self.act_dim = -float(act_dim), act_dim
@@ -45,8 +61,14 @@ class SquashedGaussian(Algorithm):
             "alpha": adam([self.log_alpha], c.alpha_lr),
         }
 
-    def start(self) -> None:
-        """What else is done to actor and critics at the start."""
+    def start(self, critic: Callable[[str], Critic]) -> None:
+        """Target critics, and what else is done at the start; `critic` draws critics for a purpose."""
+        official = self.configs[0].init == "official"
+        self.critic_target = frozen_copy(critic("critic_target") if official else self.critic)
+        if official:
+            rescale(self.actor.net, head=1e-3, by_width=True)
+            rescale(self.critic.net, head=3e-3)
+            rescale(self.critic_target.net, head=3e-3)
 
     def several(self) -> dict[str, int]:
         """Names of further normals, and how many for each state; 0: none."""

@@ -9,6 +9,7 @@ Paper: Fujimoto and Gu 2021 (arXiv 2106.06860), equations 3-5; TD3 itself is Fuj
 Deviations
 1. The actor and the targets move at updates 0, d, 2d, …, officially at d-1, 2d-1, … (as in TD3-N).
 2. States are normalised by moments in float64 (officially float32); ε = 1e-3 as there.
+3. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 from dataclasses import dataclass

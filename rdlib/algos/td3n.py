@@ -11,6 +11,7 @@ Deviations
    actor, which maximises the same bound (`target="min"` gives the minimum over members).
 2. The deviation over members is the population's (divided by N).
 3. The actor and the targets move at updates 0, d, 2d, …, officially at d-1, 2d-1, …
+4. Products are TF32 on a GPU that has it (all algorithms; `precision="float32"` takes the peers').
 """
 
 from dataclasses import dataclass

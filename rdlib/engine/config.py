@@ -35,6 +35,20 @@ def near(name: Any, known: Iterable[str]) -> str:
     return ", ".join(difflib.get_close_matches(str(name), known, n=3) or known)
 
 
+def later(default: Any) -> Any:
+    """A field of a configuration that came after records were published: see `recorded`."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def recorded(config: Any) -> dict[str, Any]:
+    """The fields of a configuration by name, as records hold and hash them: a `later` one only where it
+    differs from its default, so that the same run keeps its hash."""
+    found = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {
+        f.name: value for f, value in found.items() if not f.metadata.get("later") or value != f.default
+    }
+
+
 def check_least(config: Any, least: float, *fields: str) -> None:
     """Raise ConfigError unless each field is at least so much."""
     for field in fields:

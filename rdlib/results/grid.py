@@ -14,7 +14,7 @@ from rdlib import algos
 from rdlib.algos import cells
 from rdlib.data import catalog
 from rdlib.engine import strict_csv
-from rdlib.engine.config import ConfigError
+from rdlib.engine.config import ConfigError, recorded
 from rdlib.training.plan import variants_of
 from rdlib.training.record import Record, fingerprint
 from rdlib.training.request import TrainConfig, command
@@ -106,9 +106,7 @@ class Question:
         asked = TrainConfig(algo=self.algo, config=self.config, plugin=self.plugin, variants=(variant,))
         preset = {**size.overrides, **(cell.config if cell else {})}
         [(config, plugin)] = variants_of(asked, recipe, preset)
-        return dataclasses.asdict(config) == r.config and r.plugin == (
-            None if plugin is None else dataclasses.asdict(plugin)
-        )
+        return recorded(config) == r.config and r.plugin == (plugin and recorded(plugin))
 
 
 def data_name(dataset: str, source: str) -> str:

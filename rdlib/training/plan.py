@@ -1,7 +1,6 @@
 """From what a user asks for to what will run: every name, type and size is checked before anything is
 written or trained."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from rdlib.data import catalog, environments
 from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec, limit_of, with_arguments
 from rdlib.engine import compiled, hardware
-from rdlib.engine.config import ConfigError
+from rdlib.engine.config import ConfigError, recorded
 from rdlib.training.record import fingerprint
 from rdlib.training.request import PLUGIN_PREFIX, TrainConfig
 
@@ -33,8 +32,8 @@ class AgentPlan:
         """Everything that determines this agent's result, apart from device and versions."""
         return {
             "algo": plan.recipe.name,
-            "config": dataclasses.asdict(self.config),
-            "plugin": None if self.plugin is None else dataclasses.asdict(self.plugin),
+            "config": recorded(self.config),
+            "plugin": None if self.plugin is None else recorded(self.plugin),
             "dataset": [self.dataset.name, self.dataset.digest],
             "seed": self.seed,
             "env": plan.env.identity(),

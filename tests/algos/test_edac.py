@@ -11,7 +11,7 @@ from test_references import host, nets, spread
 
 from rdlib import algos
 from rdlib.algos.edac import diversity
-from rdlib.engine.config import ConfigError
+from rdlib.engine.config import ConfigError, recorded
 
 STILL = {"actor_lr": 0.0, "critic_lr": 0.0, "alpha_lr": 0.0, "tau": 0.0}
 MOVING = {"actor_lr": 1e-3, "critic_lr": 2e-3, "alpha_lr": 3e-3, "tau": 0.05}
@@ -171,7 +171,7 @@ def test_diversity_is_what_descending_on_it_reduces():
     [
         ({"n_critics": 1}, "n_critics"), ({"eta": -1.0}, "eta"), ({"eta": True}, "eta"),
         ({"max_q_backup": -1}, "max_q_backup"), ({"max_q_backup": 1.5}, "max_q_backup"),
-        ({"rewards": "scaled"}, "rewards"), ({"target": "max"}, "target"),
+        ({"rewards": "scaled"}, "rewards"), ({"target": "max"}, "target"), ({"init": "he"}, "init"),
     ],
     ids=str,
 )  # fmt: skip
@@ -192,3 +192,37 @@ def test_gradients_are_per_member_and_action_only():
     g = torch.stack(each, 1)  # (1,3,B,U)
     assert g.shape[-1] == U
     torch.testing.assert_close(metrics["diversity_loss"], diversity(g))
+
+
+@pytest.mark.parametrize("name", ["sacn", "edac"])
+def test_the_official_start_has_the_official_ranges_and_targets_of_its_own(name):
+    more = {"width": 64, "actor_width": 64, "depth": 2, "n_critics": 4}
+    plain, official = (
+        agents(name, config={**more, "init": init}).algorithm for init in ("linear", "official")
+    )
+    assert torch.equal(plain.critic_target.net.hidden[0].weight, plain.critic.net.hidden[0].weight)
+    assert not torch.equal(
+        official.critic_target.net.hidden[0].weight, official.critic.net.hidden[0].weight
+    )
+    for networks, bound, by_width in (
+        ((official.actor.net,), 1e-3, True),
+        ((official.critic.net, official.critic_target.net), 3e-3, False),
+    ):
+        for net in networks:
+            for layer in net.hidden:
+                n_in, n_out = layer.weight.shape[-2:]
+                expected = (n_out if by_width else n_in) ** -0.5
+                assert 0.95 * expected < layer.weight.abs().max() <= expected
+                assert (layer.bias == 0.1).all()
+            for p in net.head.parameters():
+                assert p.abs().max() <= bound
+            assert net.head.weight.abs().max() > 0.9 * bound
+    a, b = plain.critic.net.hidden[1].weight, official.critic.net.hidden[1].weight
+    assert torch.equal(a, b)  # only what is said differs
+
+
+def test_a_field_added_later_leaves_the_hash_of_a_run_that_does_not_use_it():
+    recipe = algos.find("edac")
+    plain = recorded(recipe.config({}))
+    assert "init" not in plain and recipe.config(plain) == recipe.config({})
+    assert recorded(recipe.config({"init": "official"})) == {**plain, "init": "official"}
