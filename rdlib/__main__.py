@@ -14,7 +14,7 @@ import pandas as pd
 from rdlib import algos
 from rdlib.algos import cells
 from rdlib.data import catalog
-from rdlib.data.dataset import DataError
+from rdlib.data.dataset import DataError, Dataset
 from rdlib.data.env_spec import EnvSpec, SimulationError, with_arguments
 from rdlib.data.report import examine, print_report
 from rdlib.engine.config import PRECISIONS, ConfigError
@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--env", default="", help="gymnasium id, or module:Name-v0, to evaluate on; default: the data's"
     )
     p.add_argument("--env_kwargs", default="", metavar="NAME=VALUE,…", help="its arguments")
+    _add_reading(p)
     p.add_argument("--device", default=default.device, help="auto, cpu, cuda, cuda:N")
     p.add_argument("--dtype", default=default.dtype, help="float32 or float64")
     p.add_argument(
@@ -119,6 +120,8 @@ def parser() -> argparse.ArgumentParser:
         d.add_argument("name", help="a name, a path to an .hdf5 or a Minari id")
         d.add_argument("--size", type=int, default=None, help="transitions, of bundled datasets")
         d.set_defaults(call=call)
+        d.add_argument("--env", default="", help="gymnasium id of data that do not say theirs")
+        _add_reading(d)
         if what == "inspect":
             d.add_argument("--json", action="store_true", help="as one JSON object")
 
@@ -142,6 +145,23 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=None, help="folder for bench.json")
     p.set_defaults(call=_bench)
     return top
+
+
+def _add_reading(p: argparse.ArgumentParser) -> None:
+    """How data are read that do not say enough."""
+    p.add_argument(
+        "--horizon", type=int, default=0, help="steps after which an episode ends, if the data do not say"
+    )
+    p.add_argument(
+        "--clip_actions", action="store_true", help="set actions beyond the environment's limits to them"
+    )
+
+
+def _loaded(a: argparse.Namespace) -> Dataset:
+    d = catalog.load(
+        a.name, size=a.size, env=a.env or None, horizon=a.horizon or None, clip_actions=a.clip_actions
+    )
+    return d if d.env_id or not a.env else dataclasses.replace(d, env_id=a.env)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -206,7 +226,7 @@ def _data_list(a: argparse.Namespace) -> None:
 
 
 def _data_make(a: argparse.Namespace) -> None:
-    d = catalog.load(a.name, size=a.size)
+    d = _loaded(a)
     returns = d.episode_returns()
     line = f"{d.name}: {len(d):,} transitions, {len(returns):,} episodes, mean return {returns.mean():.1f}"
     if reference := catalog.reference_of(d):
@@ -216,7 +236,7 @@ def _data_make(a: argparse.Namespace) -> None:
 
 def _data_inspect(a: argparse.Namespace) -> None:
     try:
-        report = examine(catalog.load(a.name, size=a.size))
+        report = examine(_loaded(a))
     except DataError as error:
         if a.json:
             print(json.dumps({"name": a.name, "usable": False, "problems": [str(error)]}, indent=1))

@@ -3,7 +3,8 @@ arrays.
 """
 
 from rdlib.data.catalog import PAPER_DATASETS, REFERENCE_SCORES, load, names, normalised_score
-from rdlib.data.dataset import DataError, Dataset, cache_root
+from rdlib.data.checks import DataError
+from rdlib.data.dataset import Dataset, cache_root
 
 __all__ = [
     "PAPER_DATASETS",

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rdlib.data.dataset import DataError, Dataset, check_actions, moments
+from rdlib.data.checks import DataError, check_actions
+from rdlib.data.dataset import Dataset, moments
 from rdlib.engine.base import Batch
 from rdlib.engine.config import ConfigError
 

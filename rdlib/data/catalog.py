@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdlib.data import environments
-from rdlib.data.dataset import DataError, Dataset, NotFoundError
+from rdlib.data.checks import DataError, NotFoundError
+from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec
 from rdlib.data.readers import d4rl, minari, npz
 

@@ -14,7 +14,8 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from rdlib.data import adroit
-from rdlib.data.dataset import Dataset, one_line
+from rdlib.data.checks import one_line
+from rdlib.data.dataset import Dataset
 
 # gymnasium's wrappers that change neither what is observed nor what is paid: an evaluation needs none.
 _ONLY_WATCH = (

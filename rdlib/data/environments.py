@@ -22,7 +22,8 @@ import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
 from gymnasium.utils import seeding
 
-from rdlib.data.dataset import DataError, Dataset, one_line
+from rdlib.data.checks import DataError, one_line
+from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec, SimulationError, complete, limit_of, make_one
 from rdlib.engine import hardware
 

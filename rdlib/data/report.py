@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdlib.data import catalog, environments
-from rdlib.data.dataset import DataError, Dataset, check_actions, moments
+from rdlib.data.checks import DataError, check_actions
+from rdlib.data.dataset import Dataset, moments
 from rdlib.data.env_spec import EnvSpec, SimulationError
 
 AT_LIMIT = 0.999  # of half an action's range, from its middle: such a component counts as saturated

@@ -91,7 +91,7 @@ def make_plan(asked: TrainConfig) -> Plan:
     names = [name.strip() for name in asked.dataset.split(",")]
     if len(set(names)) < len(names):
         raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
-    datasets = [_load(name, asked.size, size.size) for name in names]
+    datasets = [_load(name, asked, size.size) for name in names]
     env = _environment(asked, datasets)
     for d in datasets:  # rolled out by this project, perhaps with another version
         if d.source == "bundled" and env.id in environments.NATIVE:
@@ -150,11 +150,15 @@ def _completed(config: Any, dataset: Dataset, env_id: str) -> Any:
     return config.for_data(dataset, env_id) if hasattr(config, "for_data") else config
 
 
-def _load(name: str, asked: int, default: int) -> Dataset:
+def _load(name: str, asked: TrainConfig, default: int) -> Dataset:
     """A dataset; the scale's size applies only where a dataset is rolled out to any size."""
-    if asked:
-        return catalog.load(name, size=asked)
-    return catalog.load(name, size=default or None) if catalog.is_rolled_out(name) else catalog.load(name)
+    return catalog.load(
+        name,
+        size=asked.size or (default if catalog.is_rolled_out(name) else 0) or None,
+        env=asked.env or None,
+        horizon=asked.horizon or None,
+        clip_actions=asked.clip_actions,
+    )
 
 
 def _environment(asked: TrainConfig, datasets: list[Dataset]) -> EnvSpec:
@@ -165,7 +169,7 @@ def _environment(asked: TrainConfig, datasets: list[Dataset]) -> EnvSpec:
             found.append(spec)
     if asked.env:  # if it is the data's own, with all that the data say of it
         found = [replace(s, id=asked.env) for s in found if s.id == asked.env.rpartition(":")[2]]
-        env = found[0] if len(found) == 1 else EnvSpec(asked.env)
+        env = found[0] if len(found) == 1 else EnvSpec(asked.env, asked.horizon or None)
     elif len(found) > 1 or (found and any(d.env_id is None for d in datasets)):
         raise ConfigError(
             f"dataset = {asked.dataset!r} mixes environments ({sorted(map(_named, datasets))}); "

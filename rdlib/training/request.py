@@ -33,6 +33,8 @@ class TrainConfig:
     last_k: int = 3  # evaluations that the last-iterate score averages
     env: str = ""  # gymnasium id to evaluate on, where the dataset does not say; or module:Name-v0
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)  # arguments of that environment
+    horizon: int = 0  # steps after which an episode ends, of data that do not say it; 0: as the data say
+    clip_actions: bool = False  # set the data's actions beyond the environment's limits to the limits
     device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
     dtype: str = "float32"
     precision: str = (
@@ -51,7 +53,7 @@ class TrainConfig:
             fits = isinstance(value, Mapping) if default == {} else is_config_value(value, default)
             if not fits:
                 raise ConfigError(f"{f.name} = {value!r} is {kind_of(value)}, expected {kind_of(default)}")
-        for name in ("steps", "size", "eval_every", "together"):
+        for name in ("steps", "size", "eval_every", "horizon", "together"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} = {getattr(self, name)}, expected >= 0")
         for name in ("episodes", "last_k"):

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rdlib.data import DataError, Dataset
-from rdlib.data.dataset import check_actions
+from rdlib.data.checks import check_actions
 from rdlib.data.readers import d4rl, minari
 from rdlib.data.readers.episodes import Episode
 from rdlib.data.readers.minari import read_minari

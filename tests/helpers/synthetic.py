@@ -73,10 +73,12 @@ def write_hdf5(path: Path, seed: int = 0, n: int = 300, obs_dim: int = 11, act_d
         "timeouts": np.arange(n) % 100 == 99,
         **replace,
     }
-    arrays["timeouts"] = arrays["timeouts"] & ~arrays["terminals"]
+    if arrays["timeouts"] is not None:
+        arrays["timeouts"] = arrays["timeouts"] & ~arrays["terminals"]
     with h5py.File(path, "w") as file:
         for key, value in arrays.items():
-            file[key] = value
+            if value is not None:
+                file[key] = value
     return path
 
 

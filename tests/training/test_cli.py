@@ -187,6 +187,20 @@ def test_data_inspect(data, capsys):
     assert "episodes 12, of 24 to 25 steps" in capsys.readouterr().out
 
 
+def test_data_inspect_is_told_what_the_data_do_not_say(tmp_path, capsys):
+    actions = np.zeros((300, 3), np.float32)
+    actions[3] = 9
+    path = write_hdf5(tmp_path / "own.hdf5", timeouts=None, terminals=np.zeros(300, bool), actions=actions)
+    assert main(["data", "inspect", str(path)]) == 2
+    assert re.search(r"'timeouts' is missing.* give horizon .* or env ", capsys.readouterr().err)
+    assert main(["data", "inspect", str(path), "--horizon", "100"]) == 0
+    assert "episodes 3, of 99 to 99 steps" in capsys.readouterr().out
+    assert main(["data", "inspect", str(path), "--env", "Hopper-v5"]) == 2
+    assert re.search(r"row 3 holds 9 .*; clip_actions sets them", capsys.readouterr().err)
+    assert main(["data", "inspect", str(path), "--env", "Hopper-v5", "--clip_actions"]) == 0
+    assert "clipped: the actions of 1 rows to the limits" in capsys.readouterr().out
+
+
 def test_data_inspect_as_json(data, capsys):
     assert main(["data", "inspect", "door-human", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers.synthetic import write_hdf5
@@ -282,7 +283,7 @@ def test_what_does_not_matter_leaves_the_fingerprint(data):
         {"config": {"beta": 2.0, "width": 8}}, {"config": {"beta": 2, "width": 8}}, {"out": "elsewhere"},
         {"device": "auto"}, {"compile": True}, {"together": 1}, {"eval_every": 20},
         {"variants": ({"plugin.weight": 0.5},)}, {"plugin": {"weight": 0.5, "ood": "learned"}},
-        {"variants": ({"width": 8},)},
+        {"variants": ({"width": 8},)}, {"clip_actions": True},  # of data within the limits
     ):  # fmt: skip
         assert plan(data, **{**BASE, **same}).fingerprint == base, same
 
@@ -293,7 +294,7 @@ def test_what_matters_changes_the_fingerprint(data):
         {"config": {"width": 8, "beta": 2.5}}, {"dataset": f"{data}/other.hdf5"}, {"seeds": (1,)},
         {"seeds": (0, 1)}, {"seeds": (1, 0)}, {"steps": 21}, {"eval_every": 10}, {"episodes": 9},
         {"last_k": 2}, {"env": "Hopper-v4"}, {"dtype": "float64"}, {"scale": "paper"},
-        {"env_kwargs": {"ctrl_cost_weight": 0}},
+        {"env_kwargs": {"ctrl_cost_weight": 0}}, {"horizon": 500},
         {"variants": ({}, {"beta": 3.0})}, {"variants": ({"beta": 3.0},)},
     ]  # fmt: skip
     found = {plan(data, **{**BASE, **change}).fingerprint for change in changes}
@@ -304,7 +305,7 @@ def test_every_field_is_in_one_of_the_two_tests_above():
     known = {
         "algo", "dataset", "seeds", "steps", "scale", "config", "plugin", "variants", "eval_every",
         "episodes", "last_k", "env", "env_kwargs", "device", "dtype", "precision", "compile", "together",
-        "out", "size",  # through the data's digest
+        "horizon", "clip_actions", "out", "size",  # through the data's digest
     }  # fmt: skip
     assert known == {f.name for f in dataclasses.fields(TrainConfig)}
 
@@ -367,3 +368,27 @@ def test_the_printed_command_asks_for_the_same(asked):
 def test_the_command_of_the_defaults():
     assert command(TrainConfig()) == "python -m rdlib train --algo td3n_rd"
     assert parsed(command(TrainConfig()), patched) == TrainConfig()
+
+
+# ---- data that do not say enough
+
+
+def test_the_horizon_is_that_of_the_data_and_of_the_evaluation(data):
+    uncut = str(write_hdf5(data / "uncut.hdf5", n=60, timeouts=None, terminals=np.zeros(60, bool)))
+    asked = plan(data, dataset=uncut, horizon=20)
+    [agent] = asked.agents
+    assert agent.dataset.episode_lengths().tolist() == [19, 19, 19]
+    assert asked.env.max_episode_steps == 20
+    assert plan(data, dataset=uncut).agents[0].dataset.episode_lengths().tolist() == [59]  # Hopper's 1000
+    with pytest.raises(DataError, match=r"uncut\.hdf5: 'timeouts' is missing.*horizon"):
+        plan(data, dataset=uncut, env="")
+    assert plan(data, horizon=20).env.max_episode_steps == 20
+    assert plan(data).env.max_episode_steps is None  # as registered
+
+
+def test_actions_beyond_the_limits_are_clipped_where_asked(data):
+    write_hdf5(data / "wild.hdf5", n=60, actions=np.full((60, 3), 1.5, np.float32))
+    [agent] = plan(data, dataset=str(data / "wild.hdf5"), clip_actions=True).agents
+    assert (agent.dataset.act == 1).all() and "59 rows" in agent.dataset.notes["clipped"]
+    [same] = plan(data, clip_actions=True).agents
+    assert same.dataset.digest == plan(data).agents[0].dataset.digest

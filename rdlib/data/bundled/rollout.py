@@ -37,7 +37,8 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from rdlib.data import environments
-from rdlib.data.dataset import DataError, Dataset, cache_root, disk_error
+from rdlib.data.checks import DataError, disk_error
+from rdlib.data.dataset import Dataset, cache_root
 from rdlib.data.readers import minari
 from rdlib.data.readers.episodes import Episode
 from rdlib.data.readers.minari_writer import write_minari

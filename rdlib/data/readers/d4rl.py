@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdlib.data import env_spec
-from rdlib.data.dataset import (
+from rdlib.data.checks import (
     Bool,
     DataError,
-    Dataset,
     Float32,
     as_flags,
     as_float32,
@@ -27,6 +26,7 @@ from rdlib.data.dataset import (
     one_line,
     same_length,
 )
+from rdlib.data.dataset import Dataset
 from rdlib.data.readers import hdf5
 from rdlib.data.readers.episodes import column
 

@@ -14,7 +14,8 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
-from rdlib.data.dataset import DataError, cache_root, disk_error, one_line
+from rdlib.data.checks import DataError, disk_error, one_line
+from rdlib.data.dataset import cache_root
 from rdlib.data.readers import d4rl
 
 DEFAULT_URL = "https://rail.eecs.berkeley.edu/datasets/offline_rl"  # RDLIB_D4RL_URL replaces it

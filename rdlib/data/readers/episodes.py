@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, as_flags, as_float32, same_length
+from rdlib.data.checks import DataError, as_flags, as_float32, same_length
 
 # observations (sum of T+1, O), actions (sum of T, U), rewards, terminations, lengths (episodes,)
 Arrays = dict[str, NDArray[Any]]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, one_line
+from rdlib.data.checks import DataError, one_line
 
 NUMBERS = "fiub"  # kinds of NumPy types that are read
 

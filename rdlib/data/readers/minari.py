@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdlib.data import adroit
-from rdlib.data.dataset import DataError, Dataset, NotFoundError, one_line
+from rdlib.data.checks import DataError, NotFoundError, one_line
+from rdlib.data.dataset import Dataset
 from rdlib.data.readers import flat, hdf5, minari_download, minari_metadata
 from rdlib.data.readers.episodes import Arrays, Episode, checked, join, transitions
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from rdlib.data.dataset import NotFoundError
+from rdlib.data.checks import NotFoundError
 from rdlib.data.readers.cache import move_into_place, staging
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, check_actions, check_environment, one_line
+from rdlib.data.checks import DataError, check_actions, one_line
+from rdlib.data.dataset import check_environment
 from rdlib.data.env_spec import EnvSpec, SimulationError, complete
 
 

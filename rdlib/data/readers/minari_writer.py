@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rdlib.data.dataset import DataError, disk_error
+from rdlib.data.checks import DataError, disk_error
 from rdlib.data.readers import flat
 from rdlib.data.readers.cache import move_into_place, staging
 from rdlib.data.readers.episodes import Arrays, Episode, checked, join

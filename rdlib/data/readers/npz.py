@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdlib.data.dataset import DataError, Dataset, as_flags, as_float32, disk_error, one_line, same_length
+from rdlib.data.checks import DataError, as_flags, as_float32, disk_error, one_line, same_length
+from rdlib.data.dataset import Dataset
 from rdlib.data.readers.episodes import column
 
 ABOUT = "rdlib"  # the array of one text with what the others do not say: name, environment, notes
