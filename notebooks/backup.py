@@ -83,7 +83,7 @@ right.legend();
 # %%
 print(", ".join(f"{name} {value}" for name, value in toy.CONFIG.items()))
 n = len(seeds)
-agents = toy.Agents("td3n", [data] * n, seeds, [toy.CONFIG] * n, [{}] * n)
+agents = toy.ToyAgents("td3n", [data] * n, seeds, [toy.CONFIG] * n, [{}] * n)
 every = max(1, updates // 25)
 START = np.linspace(0, 1, 11)
 looks, behaviour, worth = [], [], []
@@ -193,7 +193,7 @@ assert expected[-1].min() > line.ceiling and worth[-1].max() < 1, "not the disea
 
 # %%
 config = {**toy.CONFIG, "actor_lr": 0.0}
-fixed = toy.Agents("td3n", [data] * 2 * n, seeds * 2, [config] * 2 * n, [{}] * 2 * n)
+fixed = toy.ToyAgents("td3n", [data] * 2 * n, seeds * 2, [config] * 2 * n, [{}] * 2 * n)
 fixed.hold([0.1] * n + [1.0] * n)
 fixed_looks, held = [], []
 for count in [0] + [every] * (updates // every):

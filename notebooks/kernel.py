@@ -292,13 +292,13 @@ assert (k[clear] > 0).any() and (k[clear] < 0).any()
 # %%
 torch.set_default_dtype(torch.float32)
 data = toy.Line().data()
-agents = toy.Agents("td3n", [data], [seed], [toy.CONFIG], [{}])
+agents = toy.ToyAgents("td3n", [data], [seed], [toy.CONFIG], [{}])
 X = torch.tensor([[0.5]]), torch.tensor([[0.1]])
 positions, actions = torch.linspace(0, 1, 31), torch.linspace(-1, 1, 31)
 grid = [v.reshape(-1, 1) for v in torch.meshgrid(positions, actions, indexing="ij")]
 
 
-batch = agents.transitions.gather(torch.arange(0, 1000, 16)[None])
+batch = agents.made.transitions.gather(torch.arange(0, 1000, 16)[None])
 
 
 def measure(critic, policy):

@@ -51,11 +51,9 @@ import torch
 
 from rdlib import algos, ntk
 from rdlib.data import load
-from rdlib.data.batches import Normaliser, Transitions
-from rdlib.engine.engine import Engine
 from rdlib.engine.nets import pessimistic
-from rdlib.engine.rng import Streams
 from rdlib.results import plots
+from rdlib.training.agents import assemble
 from rdlib.training.record import load_records
 
 plots.use_style()
@@ -136,7 +134,7 @@ pd.DataFrame([
 data = load("hopper-medium", size=size)
 SMALL = {
     "n_critics": 2, "beta": 1.0, "tau": 0.05, "actor_lr": 1e-3, "critic_lr": 1e-3, "batch_size": 128,
-    "width": 64, "depth": 2, "actor_width": 64, "actor_depth": 2,
+    "width": 64, "depth": 2, "actor_width": 64, "actor_depth": 2, "normalize_states": True,
 }  # fmt: skip
 
 
@@ -145,17 +143,12 @@ class Two:
 
     def __init__(self, algo: str, labels: tuple[str, str]):
         self.labels, recipe = labels, algos.find(algo)
-        self.streams = Streams([seed, seed])
-        limits = (-np.ones(data.act_dim), np.ones(data.act_dim))
-        self.normaliser = Normaliser([data] * 2, limits, True, [(1.0, 0.0)] * 2)
-        self.transitions = Transitions([data] * 2, self.normaliser)
         plugins = [recipe.plugin_config({"weight": w}) for w in (0.0, 0.1)]
-        self.agents = algos.build(
-            recipe, [recipe.config(SMALL)] * 2, plugins, self.streams, data.obs_dim, data.act_dim
-        )
-        self.engine = Engine(
-            self.agents, self.streams, self.transitions.sizes, self.transitions.gather
-        )
+        limits = (-np.ones(data.act_dim), np.ones(data.act_dim))
+        config = recipe.config(SMALL)
+        made = assemble(recipe, [config] * 2, plugins, [data] * 2, [seed] * 2, limits)
+        self.agents, self.engine, self.streams = made.algorithm, made.engine, made.streams
+        self.transitions = made.transitions
         self.fixed = self.minibatch("diagnostic", 0)
 
     def minibatch(self, purpose: str, step: int):

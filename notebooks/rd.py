@@ -72,12 +72,12 @@ NEGATIVE = {"without RD, costs": {"weight": 0.0}, "both, costs": {"weight": weig
 n = len(seeds)
 plugins = [p for p in [*VARIANTS.values(), *NEGATIVE.values()] for _ in seeds]
 datasets = [line.data()] * n * len(VARIANTS) + [costs.data()] * n * len(NEGATIVE)
-agents = toy.Agents(
+agents = toy.ToyAgents(
     "td3n_rd", datasets, seeds * (len(plugins) // n), [toy.CONFIG] * len(plugins), plugins
 )
 WHERE = {name: range(n * i, n * i + n) for i, name in enumerate([*VARIANTS, *NEGATIVE])}
 every = max(1, updates // 25)
-batch = agents.transitions.gather(torch.arange(0, 1000, 8).expand(len(plugins), -1))  # to measure on
+batch = agents.made.transitions.gather(torch.arange(0, 1000, 8).expand(len(plugins), -1))  # to measure on
 looks, worth, logged = [agents.look(HERE, ACTIONS)], [], []
 for _ in range(updates // every):
     means = agents.train(every)
@@ -292,7 +292,7 @@ for name in NEGATIVE:
 SHALLOW = {name: VARIANTS[name] for name in PANELS[1:]}
 plugins = [p for p in SHALLOW.values() for _ in seeds]
 config = {**toy.CONFIG, "depth": 2}
-shallow = toy.Agents(
+shallow = toy.ToyAgents(
     "td3n_rd", [line.data()] * len(plugins), seeds * len(SHALLOW), [config] * len(plugins), plugins
 )
 shallow.train(updates)

@@ -10,7 +10,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["Run", "TrainConfig", "__version__", "load_policy", "load_records", "train"]
 _HOMES = {
-    "Run": "training.trainer",
+    "Run": "training.run",
     "TrainConfig": "training.request",
     "load_policy": "training.policy",
     "load_records": "training.record",

@@ -22,10 +22,11 @@ from rdlib.engine.hardware import find_device
 from rdlib.training.bench import speed
 from rdlib.training.checkpoint import CheckpointError
 from rdlib.training.evaluation import Evaluator
+from rdlib.training.failures import DeviceError
 from rdlib.training.policy import load_policy
 from rdlib.training.record import RecordError, as_row, load_records
 from rdlib.training.request import TrainConfig, assignments
-from rdlib.training.trainer import DeviceError, train
+from rdlib.training.trainer import train
 
 ERRORS = (ConfigError, DataError, CheckpointError, RecordError, SimulationError, DeviceError)
 
@@ -184,8 +185,8 @@ def _train(a: argparse.Namespace) -> None:
     for r in run.records:
         unit = "return" if r.reference is None else "score"
         print(
-            f"{r.algo} on {r.dataset}, seed {r.seed}: {unit} {r.last_score():.1f} (last {r.last_k} "
-            f"evaluations), best {r.best_score():.1f}, {r.status} after {r.stopped_at} updates"
+            f"{r.algo} on {r.dataset}, seed {r.seed}: {unit} {r.last_score():.1f} ({r.averaged()}), "
+            f"best {r.best_score():.1f}, {r.status} after {r.stopped_at} updates"
         )
     print(f"records and checkpoint in {run.plan.out}")
 

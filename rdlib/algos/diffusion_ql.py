@@ -90,6 +90,7 @@ class DiffusionQL(Algorithm):
     ):
         super().__init__(configs, streams, plugin)
         c, dims = configs[0], (obs_dim, act_dim)
+        self.scheduled = c.lr_decay
         self.actor = Denoiser(
             Initialiser(streams, "actor", dtype), *dims, c.actor_width, c.actor_depth, c.timesteps
         )

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from rdlib.data import catalog
 from rdlib.data.batches import Windows
-from rdlib.data.dataset import DataError, Dataset
+from rdlib.data.dataset import Dataset
 from rdlib.engine.base import Algorithm, Metrics, Player, Plugin
 from rdlib.engine.config import ConfigError, check_least
 from rdlib.engine.nets import Initialiser, LayerNorm, Linear
@@ -78,10 +78,8 @@ class Config:
         the best episode of the data."""
         if self.target_return:
             return self
-        try:
-            target = TARGET_RETURNS[catalog.environment_of(env_id)]
-        except (DataError, KeyError):
-            target = float(dataset.episode_returns().max())
+        published = TARGET_RETURNS.get(catalog.environment_of(env_id) or "")
+        target = float(dataset.episode_returns().max()) if published is None else published
         return replace(self, target_return=target)
 
 

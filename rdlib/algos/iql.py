@@ -76,6 +76,7 @@ def expectile_loss(u: Tensor, expectile: Tensor) -> Tensor:
 class IQL(Algorithm):
     """A agents of IQL."""
 
+    scheduled = True
     own = ("expectile", "temperature", "rewards")
     expectile: Tensor  # τ (A,1)
     temperature: Tensor  # β (A,1)

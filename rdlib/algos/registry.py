@@ -178,29 +178,36 @@ def find(name: str) -> Recipe:
 
 
 def build(
-    recipe: Recipe,
+    recipe: Recipe | type[Algorithm],
     configs: Sequence[Any],
-    plugin_configs: Sequence[Any],
+    plugins: Any,
     streams: Streams,
     obs_dim: int,
     act_dim: int,
     dtype: torch.dtype | None = None,
     steps: int = 0,
 ) -> Algorithm:
-    """A agents, one configuration (and plug-in configuration, or None) each. `dtype`: None is float32.
-    `steps`: gradient updates of the whole run, which schedules need."""
+    """A agents, one configuration each. `recipe`: or a class that has no name. `plugins`: one configuration
+    (or None) each; or a plug-in, or what makes it of `streams`; or None. `dtype`: None is float32. `steps`:
+    gradient updates of the whole run, which schedules need."""
     import torch
 
-    from rdlib.engine.base import shared
+    from rdlib.engine.base import Plugin, shared
     from rdlib.rd import DR3, RD
 
     dtype = dtype or torch.float32
     plugin: Plugin | None = None
-    if recipe.plugin == "rd":
+    kind = recipe.plugin if isinstance(recipe, Recipe) and plugins is not None else None
+    if isinstance(plugins, Plugin):
+        plugin = plugins
+    elif callable(plugins):
+        plugin = plugins(streams)
+    elif kind == "rd":
         sizes = {f: shared(configs, f) for f in ("actor_width", "actor_depth", "batch_size")}
-        plugin = RD(plugin_configs, streams, obs_dim, act_dim, dtype=dtype, **sizes)
-    elif recipe.plugin == "dr3":
-        plugin = DR3(plugin_configs, torch.empty((), dtype=dtype, device=streams.device))
-    agents = recipe.entry.agent(configs, streams, obs_dim, act_dim, plugin, dtype)
+        plugin = RD(plugins, streams, obs_dim, act_dim, dtype=dtype, **sizes)
+    elif kind == "dr3":
+        plugin = DR3(plugins, torch.empty((), dtype=dtype, device=streams.device))
+    agent: Any = recipe.entry.agent if isinstance(recipe, Recipe) else recipe
+    agents: Algorithm = agent(configs, streams, obs_dim, act_dim, plugin, dtype)
     agents.total_steps = steps
     return agents

@@ -138,12 +138,9 @@ def names() -> list[Name]:
     return sorted(found, key=lambda name: ("bundled", "d4rl", "minari").index(name.source))
 
 
-def environment_of(name: str) -> str:
-    """The key into `REFERENCE_SCORES` for an environment, a gymnasium id, a dataset name or an
-    .hdf5 path.
-
-    Raises DataError where D4RL's scores do not apply.
-    """
+def environment_of(name: str) -> str | None:
+    """The key into `REFERENCE_SCORES` for an environment, a gymnasium id, a dataset name or an .hdf5 path;
+    None where D4RL's scores do not apply."""
     if name in REFERENCE_SCORES:
         return name
     text = Path(name).stem.replace("_", "-") if name.lower().endswith((".hdf5", ".h5")) else name
@@ -156,17 +153,12 @@ def environment_of(name: str) -> str:
     ):
         if match := re.fullmatch(pattern, text.lower()):
             return match[1]
-    raise DataError(
-        f"no D4RL reference score for {name!r}; there are scores for {', '.join(REFERENCE_SCORES)} "
-        "and for the datasets and environments named after them"
-    )
+    return None
 
 
 def reference(env: EnvSpec) -> tuple[float, float] | None:
     """D4RL's (min, max) return for an environment that is plain and has D4RL's time limit; else None."""
-    try:
-        name = environment_of(str(env))
-    except DataError:
+    if (name := environment_of(str(env))) is None:
         return None
     limit = d4rl.FAMILIES[name].max_episode_steps
     return REFERENCE_SCORES[name] if env.max_episode_steps in (None, limit) else None
@@ -188,9 +180,15 @@ def score(returns: ArrayLike, reference: Sequence[float]) -> NDArray[np.float64]
 def normalised_score(name: str, returns: ArrayLike) -> NDArray[np.float64]:
     """D4RL's score, 100 · (return - min) / (max - min), for each of `returns` (any shape).
 
-    name: an environment (hopper), a gymnasium id (Hopper-v5) or a dataset name (hopper-medium).
+    name: an environment (hopper), a gymnasium id (Hopper-v5) or a dataset name (hopper-medium). Raises
+    DataError where D4RL has none.
     """
-    return score(returns, REFERENCE_SCORES[environment_of(name)])
+    if (environment := environment_of(name)) is None:
+        raise DataError(
+            f"no D4RL reference score for {name!r}; there are scores for {', '.join(REFERENCE_SCORES)} "
+            "and for the datasets and environments named after them"
+        )
+    return score(returns, REFERENCE_SCORES[environment])
 
 
 def load(

@@ -83,6 +83,7 @@ class Algorithm(nn.Module):
 
     critic: Critic  # where there is one
     total_steps = 0  # gradient updates of the whole run, for schedules; set by rdlib.algos.build
+    scheduled = False  # whether an update depends on `total_steps`
     context = 0  # steps of one element of a minibatch; 0: single transitions (rdlib.data.batches)
     own: tuple[str, ...] = ()  # fields that agents of one batch may differ in
     plays_on_device = False  # acting is too much for a CPU beside a GPU (see rdlib.training.evaluation)
@@ -176,4 +177,7 @@ class Algorithm(nn.Module):
                             f"optimiser {name!r}: {field} {i} has shape {tuple(value.shape)}, "
                             f"expected {tuple(parameters[i].shape)}"
                         )
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            # A copy: the optimiser would keep the tensors themselves, and share them with whoever gave
+            # them.
+            own = {i: {k: v.detach().clone() for k, v in moments.items()} for i, moments in state.items()}
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": own})

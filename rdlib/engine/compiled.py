@@ -102,8 +102,6 @@ class Programs:
 
     def record(self, call: Callable[[], None]) -> Callable[[], None]:
         """Compile what `call` runs."""
-        from torch import _inductor
-
         recording = Recording()
         try:
             try:
@@ -111,11 +109,9 @@ class Programs:
                     call()
             finally:
                 recording.undo()
-            module, inputs = _program(recording.calls)
+            module, inputs = program(recording.calls)
             with torch.no_grad():
-                # `cpp_wrapper`: what calls the loops and products is C++ too, not Python.
-                options = {"cpp.threads": torch.get_num_threads(), "cpp_wrapper": True}
-                run = _inductor.compile(module, inputs, options)
+                run = self.compile(module, inputs)
         except RuntimeError as error:
             raise ConfigError(
                 f"compile = True: this update cannot be compiled here ({error}); without it, it runs one "
@@ -128,8 +124,16 @@ class Programs:
 
         return replay
 
+    def compile(self, module: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        """What runs `module` on tensors like `inputs`, by TorchInductor."""
+        from torch import _inductor
 
-def _program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphModule, list[Any]]:
+        # `cpp_wrapper`: what calls the loops and products is C++ too, not Python.
+        options = {"cpp.threads": torch.get_num_threads(), "cpp_wrapper": True}
+        return _inductor.compile(module, inputs, options)
+
+
+def program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphModule, list[Any]]:
     """The calls as one function, and the tensors from outside that they read and write: its arguments."""
     known: set[tuple] = set()
     inputs: list[Any] = []  # tensors
@@ -191,7 +195,7 @@ def _adam(
     **off: Any,
 ) -> None:
     """The arithmetic of `torch._fused_adam_` (Kingma and Ba 2015, algorithm 1), which TorchInductor has no
-    rule for; `off`: options that rdlib.engine.engine leaves off."""
+    rule for; `off`: options that rdlib.engine.optim leaves off."""
     lr = lr.double() if isinstance(lr, Tensor) else lr
     # By `exp` and for all parameters at once, which TorchInductor keeps: else every loop over a parameter
     # raises β to the power t again for each of its vectors.

@@ -14,12 +14,10 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from rdlib import algos
-from rdlib.data.batches import Normaliser, resident
 from rdlib.data.dataset import Dataset
 from rdlib.engine.base import Metrics
-from rdlib.engine.engine import Engine
-from rdlib.engine.rng import Streams
 from rdlib.results.plots import PALETTE
+from rdlib.training.agents import assemble
 
 Array = NDArray[np.float64]
 GAMMA, GRIP, TIMID = 0.95, 0.6, 0.2
@@ -102,9 +100,9 @@ class Look(NamedTuple):
     q_ood: Array  # (A,)
 
 
-class Agents:
+class ToyAgents:
     """Agents side by side: number i has datasets[i], seeds[i], configs[i], plugins[i]. Equal seeds give
-    equal starts, minibatches and noise."""
+    equal starts, minibatches and noise. `made`: as `assemble` does."""
 
     def __init__(
         self,
@@ -115,29 +113,16 @@ class Agents:
         plugins: Sequence[dict[str, Any]],
         steps: int = 0,
     ):
-        recipe, first = algos.find(name), datasets[0]
-        streams = Streams(seeds)
-        chosen = [recipe.config(c) for c in configs]
-        states = getattr(chosen[0], "normalize_states", False)
-        one = np.ones(first.act_dim, dtype=np.float32)
-        self.algorithm: Any = algos.build(
-            recipe,
-            chosen,
-            [recipe.plugin_config(p) for p in plugins],
-            streams,
-            first.obs_dim,
-            first.act_dim,
-            steps=steps,
-        )
-        normaliser = Normaliser(datasets, (-one, one), states, [(1.0, 0.0)] * len(seeds))
-        self.transitions, gather = resident(datasets, normaliser, self.algorithm.context)
-        self.engine = Engine(self.algorithm, streams, self.transitions.sizes, gather)
+        recipe, one = algos.find(name), np.ones(datasets[0].act_dim, dtype=np.float32)
+        chosen = [recipe.config(c) for c in configs], [recipe.plugin_config(p) for p in plugins]
+        self.made = assemble(recipe, *chosen, datasets, seeds, (-one, one), steps=steps)
+        self.algorithm: Any = self.made.algorithm
         self.step = 0
 
     def train(self, updates: int) -> Metrics:
         """So many more gradient updates; means of their metrics, (A,) each."""
         self.step += updates
-        return self.engine.run(self.step - updates, updates)
+        return self.made.engine.run(self.step - updates, updates)
 
     @torch.no_grad()
     def policy(self, x: Array) -> Array:

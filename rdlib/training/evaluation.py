@@ -97,7 +97,7 @@ def beside(device: torch.device, agents: Algorithm) -> bool:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Pending:
     """One evaluation: when it was, and what waits for its rows."""
 
     step: int
@@ -123,15 +123,15 @@ class Watch:
             self.normaliser, self.obs, self.act = (copy.deepcopy(normaliser).cpu(), obs.cpu(), act.cpu())
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
 
-    def begin(self, agents: Algorithm, step: int, alive: np.ndarray) -> Measured:
+    def begin(self, agents: Algorithm, step: int, alive: np.ndarray) -> Pending:
         """Evaluate the agents as they are now; of those not `alive` (A,) there will be no row. The rows of
         the evaluation before have to be taken first."""
         if self._thread is None or self.understudies is None:
             rows = self._rows(agents, step, alive)
-            return Measured(step, lambda: rows)
+            return Pending(step, lambda: rows)
         self.understudies.load_state_dict(agents.state_dict())
         future: Future[Rows] = self._thread.submit(self._rows, self.understudies, step, alive.copy())
-        return Measured(step, future.result)
+        return Pending(step, future.result)
 
     def close(self) -> None:
         """Wait for what has begun, and stop all threads."""

@@ -11,15 +11,14 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rdlib.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
+from rdlib.training.checkpoint import CHECKPOINT, Saved, load_run, save_run
 from rdlib.training.plan import Plan
-from rdlib.training.policy import policy_note
+from rdlib.training.policy import about
 from rdlib.training.record import Record, fingerprint, load_records, save_record
 
 
@@ -50,20 +49,22 @@ def join(plan: Plan) -> None:
     last: where it is, nothing else is missing. Raises CheckpointError, RecordError."""
     for record in load_records(*folders(plan)):
         save_record(record, plan.out)
-    parts = [load_checkpoint(folder / CHECKPOINT) for folder in folders(plan)]
-    names = [name for name in parts[0][0] if not name.startswith("sums/")]
-    tensors = {name: stacked([found[name] for found, _ in parts]) for name in names}
-    first, second = (note for _, note in parts)
-    note: dict[str, Any] = {
-        **first,
-        "fingerprint": plan.fingerprint,
-        "step": max(first["step"], second["step"]),
-        "seconds": first["seconds"] + second["seconds"],
-        "weights": {},
-        "policy": policy_note(plan),
-    }
-    note |= {k: first[k] + second[k] for k in ("alive", "stopped_at", "evaluations")}
-    save_checkpoint(plan.out / CHECKPOINT, tensors, note)
+    first, second = (load_run(folder / CHECKPOINT) for folder in folders(plan))
+    one, two = first.progress, second.progress
+    progress = replace(
+        one,
+        fingerprint=plan.fingerprint,
+        policy=about(plan),
+        step=max(one.step, two.step),
+        seconds=one.seconds + two.seconds,
+        weights={},
+        alive=one.alive + two.alive,
+        stopped_at=one.stopped_at + two.stopped_at,
+        evaluations=one.evaluations + two.evaluations,
+    )
+    agents = {name: stacked([first.agents[name], second.agents[name]]) for name in first.agents}
+    normaliser = {name: stacked([v, second.normaliser[name]]) for name, v in first.normaliser.items()}
+    save_run(plan.out / CHECKPOINT, Saved(progress, agents, normaliser, {}))
 
 
 def stacked(parts: list[Tensor]) -> Tensor:

@@ -1,7 +1,8 @@
 """From what a user asks for to what will run: every name, type and size is checked before anything is
 written or trained."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ class Plan:
         return list(found) if found else None
 
 
-def make_plan(asked: TrainConfig) -> Plan:
-    """Check and complete `asked`, loading its datasets. Raises ConfigError or DataError."""
+def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = None) -> Plan:
+    """Check and complete `asked`, loading its datasets where none are `given`. Raises ConfigError or
+    DataError."""
     recipe = algos.find(asked.algo)
     device = hardware.find_device(asked.device)
     if asked.precision == "tf32" and not hardware.has_tf32(device):
@@ -88,10 +90,15 @@ def make_plan(asked: TrainConfig) -> Plan:
         scale = "paper" if device.type == "cuda" else "quick"
     size = recipe.entry.scales[scale]
     variants_of(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
-    names = [name.strip() for name in asked.dataset.split(",")]
-    if len(set(names)) < len(names):
-        raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
-    datasets = [_load(name, asked, size.size) for name in names]
+    if given is None:
+        names = [name.strip() for name in asked.dataset.split(",")]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
+        datasets = [_load(name, asked, size.size) for name in names]
+    else:
+        datasets = [given] if isinstance(given, Dataset) else list(given)
+        asked = replace(asked, dataset=",".join(d.name for d in datasets))
+    datasets = _told_apart(datasets, asked.dataset)
     env = _environment(asked, datasets)
     for d in datasets:  # rolled out by this project, perhaps with another version
         if d.source == "bundled" and env.id in environments.NATIVE:
@@ -159,6 +166,26 @@ def _load(name: str, asked: TrainConfig, default: int) -> Dataset:
         horizon=asked.horizon or None,
         clip_actions=asked.clip_actions,
     )
+
+
+def _told_apart(datasets: list[Dataset], asked: str) -> list[Dataset]:
+    """Datasets of one name get their folder's before it, so that records and curves can tell them apart.
+    Raises ConfigError where that does not help."""
+    if len({(d.name, d.digest) for d in datasets}) < len(datasets):
+        raise ConfigError(f"dataset = {asked!r} holds one dataset twice: two agents would be the same run")
+    counts = Counter(d.name for d in datasets)
+    named = [replace(d, name=f"{_folder(d)}/{d.name}") if counts[d.name] > 1 else d for d in datasets]
+    twice = [name for name, count in Counter(d.name for d in named).items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"dataset = {asked!r}: two are called {twice[0]!r}, and records could not tell them apart; "
+            "rename a file or its folder"
+        )
+    return named
+
+
+def _folder(d: Dataset) -> str:
+    return Path(d.notes.get("path", "")).absolute().parent.name
 
 
 def _environment(asked: TrainConfig, datasets: list[Dataset]) -> EnvSpec:

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from rdlib.data.batches import Normaliser
 from rdlib.data.env_spec import EnvSpec
 from rdlib.engine.base import Algorithm
 from rdlib.engine.rng import Streams
-from rdlib.training.checkpoint import CHECKPOINT, CheckpointError, load_checkpoint
+from rdlib.training.checkpoint import CHECKPOINT, About, CheckpointError, load_run
 from rdlib.training.plan import Plan
 
 
@@ -31,64 +30,50 @@ class Policy:
     step: int
 
 
-def policy_note(plan: Plan) -> dict[str, Any]:
+def about(plan: Plan) -> About:
     """What `load_policy` needs to know of a run, for its checkpoint."""
-    return {
-        "algo": plan.recipe.name,
-        "configs": [dataclasses.asdict(a.config) for a in plan.agents],
-        "plugins": [a.plugin and dataclasses.asdict(a.plugin) for a in plan.agents],
-        "seeds": [a.seed for a in plan.agents],
-        "datasets": [a.dataset.name for a in plan.agents],
-        "env_id": plan.env.id,
-        "max_episode_steps": plan.env.max_episode_steps,
-        "env_kwargs": dict(plan.env.kwargs),
-        "env_wrappers": list(plan.env.wrappers),
-        "references": [plan.reference(a.dataset) for a in plan.agents],
-        "dtype": plan.asked.dtype,
-    }
-
-
-def describe(note: dict[str, Any]) -> str:
-    """A run in a few words, from its `policy_note`."""
-    datasets, seeds = sorted(set(note["datasets"])), sorted(set(note["seeds"]))
-    return f"{note['algo']} on {', '.join(datasets)}, seeds {seeds}, or other settings"
+    return About(
+        algo=plan.recipe.name,
+        configs=[dataclasses.asdict(a.config) for a in plan.agents],
+        plugins=[a.plugin and dataclasses.asdict(a.plugin) for a in plan.agents],
+        seeds=[a.seed for a in plan.agents],
+        datasets=[a.dataset.name for a in plan.agents],
+        env_id=plan.env.id,
+        max_episode_steps=plan.env.max_episode_steps,
+        env_kwargs=dict(plan.env.kwargs),
+        env_wrappers=[dict(w) for w in plan.env.wrappers],
+        references=[plan.reference(a.dataset) for a in plan.agents],
+        dtype=plan.asked.dtype,
+    )
 
 
 def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
     """The agents of the run in folder `out`. Raises CheckpointError."""
     path = Path(out) / CHECKPOINT
-    tensors, note = load_checkpoint(path, str(device))
-    about, norm = note["policy"], {}
-    environments.warn_of_version(note["provenance"]["versions"]["mujoco"], f"the run in {out}")
-    for name in [name for name in tensors if name.startswith("norm/")]:
-        norm[name.removeprefix("norm/")] = tensors.pop(name)
-    recipe = algos.find(about["algo"])
-    plugins = [p and recipe.plugin_config(p) for p in about["plugins"]]
+    saved = load_run(path, str(device))
+    who, progress = saved.progress.policy, saved.progress
+    environments.warn_of_version(progress.provenance["versions"]["mujoco"], f"the run in {out}")
+    recipe = algos.find(who.algo)
     algorithm = algos.build(
         recipe,
-        [recipe.config(c) for c in about["configs"]],
-        plugins,
-        Streams(about["seeds"], device),
-        norm["obs_mean"].shape[-1],
-        norm["act_half"].shape[-1],
-        getattr(torch, about["dtype"]),
+        [recipe.config(c) for c in who.configs],
+        [p and recipe.plugin_config(p) for p in who.plugins],
+        Streams(who.seeds, device),
+        saved.normaliser["obs_mean"].shape[-1],
+        saved.normaliser["act_half"].shape[-1],
+        getattr(torch, who.dtype),
     )
     try:
-        algorithm.load_tensors(tensors)
+        algorithm.load_tensors(saved.agents)
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit this version of {recipe.name}: {error}") from error
-    env = EnvSpec(
-        about["env_id"],
-        about["max_episode_steps"],
-        about.get("env_kwargs", {}),
-        tuple(about.get("env_wrappers", ())),
-    )
+    env = EnvSpec(who.env_id, who.max_episode_steps, who.env_kwargs, tuple(who.env_wrappers))
     return Policy(
         algorithm,
-        Normaliser.restore(norm),
+        Normaliser.restore(saved.normaliser),
         env,
-        about["seeds"],
-        about["datasets"],
-        about.get("references") or [catalog.reference(env)] * len(about["seeds"]),  # older ones do not say
-        note["step"],
+        who.seeds,
+        who.datasets,
+        who.references or [catalog.reference(env)] * len(who.seeds),
+        progress.step,
     )

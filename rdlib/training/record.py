@@ -115,6 +115,11 @@ class Record:
         """Mean over the last `last_k` evaluations; NaN for a diverged run."""
         return float(self._learnt()[-self.last_k :].mean()) if self.status == "finished" else math.nan
 
+    def averaged(self) -> str:
+        """What `last_score` is the mean of: "last 3 evaluations", fewer where there were fewer."""
+        count = min(self.last_k, len(self._learnt()))
+        return f"last {count} evaluations" if count > 1 else "last evaluation"
+
     def best_score(self) -> float:
         """Best single evaluation: optimistic, shown only beside the last."""
         return float(self._learnt().max())

@@ -6,6 +6,7 @@ import sysconfig
 
 import pytest
 import torch
+from helpers.runs import Killed, at, die
 from helpers.synthetic import agents, asked, snapshot, write_hdf5
 from torch._inductor import config as inductor
 
@@ -33,27 +34,42 @@ def assert_close(ours, theirs):
         torch.testing.assert_close(ours[key], theirs[key], rtol=1e-8, atol=1e-11, msg=f"{key}: {{}}".format)
 
 
-# Between them: a second gradient (edac), a rate that changes (iql), attention and AdamW (dt), a log-sum-exp
-# (cql), layer norm, phases of two kinds and sums over some of the critics.
-@compiles
-@pytest.mark.parametrize(
-    "name, config, plugin, each",
-    [
-        ("bc", {}, {}, {}), ("iql", {"dropout": 0.1}, {}, {}), ("edac", {}, {}, {}), ("dt", {}, {}, {}),
-        ("cql", {}, {}, {}),
-        ("td3n_ln_rd", {"policy_delay": 1}, {"ood_every": 2}, {"n_critics": (2, 4, 3)}),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_programs_equal_eager_updates(name, config, plugin, each):
-    eager, programs = (agents(name, config=config, plugin=plugin, each=each) for _ in range(2))
+class Graphs(Programs):
+    """The same programs, run as they are and not compiled: in milliseconds, on any machine."""
+
+    def compile(self, module, inputs):
+        return module
+
+
+def assert_programs_equal_eager_updates(capture, name, **chosen):
+    eager, programs = (agents(name, **chosen) for _ in range(2))
     for made in (eager, programs):
         made.algorithm.total_steps = 60
-    programs.engine.capture = Programs()
+    programs.engine.capture = capture
     for step, count in ((0, 1), (1, 12), (13, 7)):
         ours, theirs = programs.engine.run(step, count), eager.engine.run(step, count)
         assert_close(ours, theirs)
     assert_close(snapshot(programs.algorithm), snapshot(eager.algorithm))
+
+
+# A second gradient (edac), a rate that changes (iql), attention and AdamW (dt), a log-sum-exp (cql), layer
+# norm, phases of two kinds and sums over some of the critics.
+PHASES = {"config": {"policy_delay": 1}, "plugin": {"ood_every": 2}, "each": {"n_critics": (2, 4, 3)}}
+
+
+@pytest.mark.parametrize(
+    "name", ["bc", "iql", "edac", "dt", "cql", "diffusion_ql", "td3n_ln_rd", "sacn_dr3"]
+)
+def test_what_is_recorded_equals_eager_updates(name):
+    chosen = {"iql": {"config": {"dropout": 0.1}}, "td3n_ln_rd": PHASES}.get(name, {})
+    assert_programs_equal_eager_updates(Graphs(), name, **chosen)
+
+
+@compiles
+def test_what_is_compiled_equals_eager_updates():
+    """One is enough for TorchInductor, with dropout and a changing rate; the rest is recording."""
+    small = {"dropout": 0.1, "depth": 1, "actor_depth": 1}
+    assert_programs_equal_eager_updates(Programs(), "iql", config=small)
 
 
 @pytest.mark.parametrize("optimiser", [Adam, AdamW])
@@ -76,7 +92,7 @@ def test_adam_is_that_of_torch(optimiser, decay, tensor_rate):
                 one.step()
         if arithmetic:
             recording.undo()
-            module, inputs = compiled._program(recording.calls)
+            module, inputs = compiled.program(recording.calls)
             with torch.no_grad():
                 module(*inputs)
         found.append(p.detach().clone())
@@ -96,14 +112,13 @@ def test_recording_leaves_all_memory_as_it_was():
         assert torch.equal(value, before[key]), key
 
 
-@compiles
-def test_loaded_weights_are_compiled_anew():
+def test_loaded_weights_are_recorded_anew():
     eager, programs = (agents("bc") for _ in range(2))
-    programs.engine.capture = Programs()
+    programs.engine.capture = Graphs()
     start = snapshot(agents("bc").algorithm)
     for made in (eager, programs):
         made.engine.run(0, 5)
-        made.algorithm.load_tensors({k: v.clone() for k, v in start.items()})
+        made.algorithm.load_tensors(start)
         made.engine.run(0, 5)
     assert_close(snapshot(programs.algorithm), snapshot(eager.algorithm))
 
@@ -151,40 +166,29 @@ def test_an_update_that_asks_the_host(monkeypatch):
 
 @compiles
 def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, monkeypatch):
-    plain = trainer.train(asked(data, tmp_path / "plain", algo="td3bc"))
-    whole = trainer.train(asked(data, tmp_path / "whole", algo="td3bc", compile=True))
+    algo = "bc"
+    plain = trainer.train(asked(data, tmp_path / "plain", algo=algo))
+    whole = trainer.train(asked(data, tmp_path / "whole", algo=algo, compile=True))
     assert whole.records[0].device == f"{plain.records[0].device}, compiled"
     assert whole.records[0].config_hash == plain.records[0].config_hash  # how, not what
     for ours, theirs in zip(whole.algorithm.parameters(), plain.algorithm.parameters()):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
-    class Killed(Exception):
-        pass
-
-    real = trainer.Trainer._updates
-
-    def die(self, count):
-        if self.step >= 20:
-            self._save()
-            raise Killed
-        real(self, count)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.Trainer, "_updates", die)
-        with pytest.raises(Killed):
-            trainer.train(asked(data, tmp_path / "died", algo="td3bc", compile=True))
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        trainer.train(asked(data, tmp_path / "died", algo=algo, compile=True), observer=at("save", 1, die))
     with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
         with pytest.raises(CheckpointError, match=r"died was begun with compile: .*needs a C\+\+ compiler"):
-            trainer.train(asked(data, tmp_path / "died", algo="td3bc"))
-    resumed = trainer.train(asked(data, tmp_path / "died", algo="td3bc"))  # goes on as it began
+            trainer.train(asked(data, tmp_path / "died", algo=algo))
+    resumed = trainer.train(asked(data, tmp_path / "died", algo=algo))  # goes on as it began
     assert [r.evaluations for r in resumed.records] == [r.evaluations for r in whole.records]
     assert resumed.records[0].device == whole.records[0].device
     for ours, theirs in zip(resumed.algorithm.parameters(), whole.algorithm.parameters()):
         assert torch.equal(ours, theirs)
     with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
-        assert trainer.train(asked(data, tmp_path / "whole", algo="td3bc")).records == whole.records
+        assert trainer.train(asked(data, tmp_path / "whole", algo=algo)).records == whole.records
     with pytest.raises(CheckpointError, match="was begun without compile.*leave compile out"):
-        trainer.train(asked(data, tmp_path / "plain", algo="td3bc", compile=True))
+        trainer.train(asked(data, tmp_path / "plain", algo=algo, compile=True))
 
 
 @compiles

@@ -8,7 +8,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from rdlib import memory
+from rdlib.engine import hardware
 if sys.argv[1] == "keep":
     assert hardware.keep_freed_memory()
 def faults():

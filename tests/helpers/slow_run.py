@@ -1,7 +1,8 @@
-"""A run slow enough to be killed inside: `python slow_run.py data.hdf5 out`, used by test_train.py."""
+"""A run in a process of its own, signalled inside: `python slow_run.py data.hdf5 out SIGNAL UPDATE`."""
 
+import os
+import signal
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -10,21 +11,23 @@ from helpers.synthetic import asked
 from rdlib.engine import hardware
 from rdlib.training import trainer
 
-STEPS, PER_CALL, PAUSE = 600, 5, 0.02
+STEPS, PER_CALL = 60, 5
 
 
-def main(data: str, out: str) -> None:
+def config(data: Path, out: Path):
+    return asked(data, out, steps=STEPS, eval_every=20, seeds=(0, 1))
+
+
+def main(data: str, out: str, name: str, update: str) -> None:
     torch.set_num_threads(1)
     hardware.choose_matmul = lambda device: hardware.use_matmul("default")
     trainer.CHECKPOINT_SECONDS, trainer.UPDATES_PER_CALL = 0.0, PER_CALL
-    updates = trainer.Trainer._updates
 
-    def slowly(self, count):
-        time.sleep(PAUSE)
-        updates(self, count)
+    def observe(event, run):
+        if event == "update" and run.progress.step == int(update):
+            os.kill(os.getpid(), signal.Signals[name])
 
-    trainer.Trainer._updates = slowly
-    trainer.train(asked(Path(data), Path(out), steps=STEPS, eval_every=200, seeds=(0, 1)))
+    trainer.train(config(Path(data), Path(out)), observer=observe)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
 import torch
 
 from rdlib import algos
-from rdlib.data.batches import Normaliser, Transitions, resident, reward_units
 from rdlib.data.dataset import Dataset
 from rdlib.engine.base import Algorithm, Batch, Metrics
-from rdlib.engine.engine import Engine
-from rdlib.engine.rng import Streams
+from rdlib.training.agents import Agents, assemble
 from rdlib.training.request import TrainConfig
 
 O, U = 4, 2  # noqa: E741
@@ -82,15 +80,6 @@ def write_hdf5(path: Path, seed: int = 0, n: int = 300, obs_dim: int = 11, act_d
     return path
 
 
-class Agents(NamedTuple):
-    """A batch of agents ready to be updated."""
-
-    algorithm: Algorithm
-    engine: Engine
-    streams: Streams
-    transitions: Transitions
-
-
 def fields(cls: type, values: dict[str, Any]) -> dict[str, Any]:
     """Those of `values` that dataclass `cls` has a field for."""
     names = {f.name for f in dataclasses.fields(cls)}
@@ -117,14 +106,9 @@ def agents(
         configs.append(recipe.config({**chosen, **(config or {}), **theirs_too}))
         plugins.append(recipe.plugin_config({k: v[i] for k, v in theirs.items()} | (plugin or {})))
     used = [data[i % len(data)] for i in which]
-    streams = Streams([10 + i for i in which], device)
-    states = getattr(configs[0], "normalize_states", False)
-    units = [reward_units(d, getattr(c, "rewards", "raw")) for d, c in zip(used, configs, strict=True)]
-    normaliser = Normaliser(used, limits(), states, units, dtype).to(device)
-    algorithm = algos.build(recipe, configs, plugins, streams, O, U, dtype)
-    transitions, minibatch = resident(used, normaliser, algorithm.context)
-    engine = Engine(algorithm, streams, transitions.sizes, gather(minibatch))
-    return Agents(algorithm, engine, streams, transitions)
+    made = assemble(recipe, configs, plugins, used, [10 + i for i in which], limits(), device, dtype)
+    made.engine.gather = gather(made.engine.gather)
+    return made
 
 
 def one_update(made: Agents, step: int, phase: int | None = None) -> tuple[Batch, dict, Metrics]:
@@ -145,9 +129,9 @@ def snapshot(algorithm: Algorithm) -> dict[str, torch.Tensor]:
 DATA = (dataset(0), dataset(1, n=333))
 
 
-def asked(data: Sequence[Path] | Path, out: Path, **more: Any) -> TrainConfig:
+def asked(data: Sequence[Path] | Path | str, out: Path, **more: Any) -> TrainConfig:
     """A complete run of a second or less: tiny networks on D4RL files of Hopper's dimensions."""
-    paths = [data] if isinstance(data, Path) else data
+    paths = [data] if isinstance(data, Path | str) else data
     algo = more.get("algo", "td3n_rd")
     recipe = algos.find(algo)
     values: dict[str, Any] = {

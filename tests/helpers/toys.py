@@ -11,7 +11,7 @@ from rdlib import algos, ntk
 from rdlib.data.batches import Transitions
 from rdlib.data.dataset import Dataset
 from rdlib.engine.base import Algorithm, Player
-from rdlib.results.toy import Agents
+from rdlib.results.toy import ToyAgents
 
 SEEDS = (0, 1, 2)
 
@@ -60,13 +60,13 @@ def train(
     seeds, so the same start, minibatches and noise. What `config` holds and the algorithm lacks is left
     out."""
     pairs = [(g, p) for g in groups for p in plugins for _ in SEEDS]
-    fitting = fields(algos.find(name).entry.config, config)
-    agents = Agents(
+    fitting = fields(algos.find(name).entry.config, {"rewards": "raw", **config})
+    agents = ToyAgents(
         name, [data] * len(pairs), SEEDS * (len(pairs) // len(SEEDS)),
         [{**fitting, **g} for g, _ in pairs], [p for _, p in pairs], steps,
     )  # fmt: skip
     agents.train(steps)
-    return Trained(agents.algorithm, agents.transitions)
+    return Trained(agents.algorithm, agents.made.transitions)
 
 
 class Bandit:

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from rdlib.results import toy
-from rdlib.results.toy import CONFIG, GAMMA, GRIP, TIMID, Agents, Line
+from rdlib.results.toy import CONFIG, GAMMA, GRIP, TIMID, Line, ToyAgents
 
 ACTIONS = np.linspace(-1, 1, 21)
 
 
-def agents(name="td3n", seeds=(0, 1), config=None, plugins=None, extra=0.0) -> Agents:
+def agents(name="td3n", seeds=(0, 1), config=None, plugins=None, extra=0.0) -> ToyAgents:
     n = len(seeds)
     plugins = [{}] * n if plugins is None else plugins
-    return Agents(name, [Line(extra).data()] * n, seeds, [{**CONFIG, **(config or {})}] * n, plugins)
+    return ToyAgents(name, [Line(extra).data()] * n, seeds, [{**CONFIG, **(config or {})}] * n, plugins)
 
 
 def test_strides_pay_for_where_they_end_and_long_ones_fall():

@@ -74,11 +74,11 @@ def test_the_ceiling_is_of_the_same_products(ceiling):
 
 def test_updates_wait_only_for_what_does_not_fit_beside_them(monkeypatch):
     monkeypatch.setattr("rdlib.training.evaluation.beside", lambda device, agents: True)
-    monkeypatch.setattr(speed, "playing_seconds", lambda made, agents: 2.0)
-    made = speed.Bench.make("td3n", 2, CPU, TINY)
-    played, waited = speed.evaluation(made, "td3n", 2, TINY, 100.0)
+    monkeypatch.setattr(speed, "playing_seconds", lambda made: 2.0)
+    made = speed.make("td3n", 2, CPU, TINY)
+    played, waited = speed.evaluation_seconds(made, 100.0)
     assert played == 2.0 and 0 < waited < 1.0  # the copy of the weights
-    assert speed.evaluation(made, "td3n", 2, TINY, 0.5)[1] > 1.5
+    assert speed.evaluation_seconds(made, 0.5)[1] > 1.5
 
 
 def test_what_an_operation_reads_and_writes_is_counted():
@@ -136,7 +136,7 @@ def test_a_processor_has_a_name_with_and_without_the_system_s_help(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", absent)
-    monkeypatch.setattr(speed.platform, "processor", lambda: "")
+    monkeypatch.setattr(hardware.platform, "processor", lambda: "")
     assert hardware.processor() == platform.machine()
 
 
@@ -237,7 +237,7 @@ def test_memory_of_a_million_transitions():
     """In a process of its own, whose parent's larger peak must not hide this one."""
     ballast = np.ones(60_000_000)
     del ballast
-    code = "from rdlib import bench; print(speed.peak_of_transitions(1_000_000))"
+    code = "from rdlib.training.bench import speed; print(speed.peak_of_transitions(1_000_000))"
     call = [sys.executable, "-c", code]
     shown = subprocess.run(
         call, capture_output=True, text=True, timeout=120, check=True,
@@ -267,7 +267,7 @@ def test_synthetic_data_is_what_it_says():
 def test_faults_are_found_before_anything_is_measured(
     names, agents, overrides, seconds, message, monkeypatch
 ):
-    monkeypatch.setattr(hardware, "choose", lambda device: pytest.fail("measured"))
+    monkeypatch.setattr(hardware, "choose_matmul", lambda device: pytest.fail("measured"))
     with pytest.raises(ConfigError, match=message):
         speed.report(names, agents, CPU, seconds, overrides)
 

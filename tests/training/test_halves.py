@@ -4,14 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.runs import Killed, at, die
 from helpers.synthetic import asked, snapshot, write_hdf5
 
 from rdlib.__main__ import main
+from rdlib.engine.engine import Engine
+from rdlib.training import agents as agents_module
+from rdlib.training import halves
 from rdlib.training import trainer as train_module
-from rdlib.training.checkpoint import CheckpointError, load_checkpoint
+from rdlib.training.checkpoint import CheckpointError, saved_step
+from rdlib.training.failures import DeviceError
 from rdlib.training.policy import load_policy
 from rdlib.training.record import load_records
-from rdlib.training.trainer import DeviceError, Run, Trainer, train
+from rdlib.training.run import Run
+from rdlib.training.trainer import train
 
 pytestmark = pytest.mark.usefixtures("same_product")
 MANY = {"seeds": (0, 1, 2, 3, 4), "dtype": "float64", "steps": 20, "eval_every": 10}
@@ -25,7 +31,7 @@ def data(tmp_path_factory) -> Path:
 def memory_for(monkeypatch, most: int, after: int = 0) -> list[int]:
     """A device that holds so many agents, and shows it at updates from `after` on. Returns the number of
     agents of every call that went well."""
-    real, seen = train_module.Engine.run, []
+    real, seen = Engine.run, []
 
     def run(self, step, count):
         if len(self.streams) > most and step >= after:
@@ -33,7 +39,7 @@ def memory_for(monkeypatch, most: int, after: int = 0) -> list[int]:
         seen.append(len(self.streams))
         return real(self, step, count)
 
-    monkeypatch.setattr(train_module.Engine, "run", run)
+    monkeypatch.setattr(Engine, "run", run)
     return seen
 
 
@@ -89,75 +95,52 @@ def test_no_more_agents_than_asked_train_together(data, tmp_path, monkeypatch, t
 
 @pytest.mark.parametrize("first, then, sizes", [(0, 1, [5, 5]), (1, 0, [1] * 6 + [2, 2])])
 def test_what_has_begun_goes_on_as_it_began(data, tmp_path, monkeypatch, together, first, then, sizes):
-    seen, real = sizes_of_calls(monkeypatch), Trainer._evaluate
-
-    def killed_at_its_second(self):
-        if self.step == 10:
-            self._save()
-            raise Killed
-        real(self)
-
+    seen = sizes_of_calls(monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_evaluate", killed_at_its_second)
-        with pytest.raises(Killed):
-            train(asked(data, tmp_path / "few", together=first, **MANY))
+        patch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
+        with pytest.raises(Killed):  # after the save at update 10
+            train(asked(data, tmp_path / "few", together=first, **MANY), observer=at("save", 1, die))
     assert_same(train(asked(data, tmp_path / "few", together=then, **MANY)), together)
     assert seen == sizes
 
 
 def test_a_batch_that_cannot_even_be_built_is_split(data, tmp_path, monkeypatch, together):
-    real = train_module.algos.build
+    real = agents_module.algos.build
 
     def build(recipe, configs, plugins, streams, obs_dim, act_dim, dtype, steps=0):
         if steps and len(configs) > 3:  # steps: of a trainer; a policy is built on the CPU
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(recipe, configs, plugins, streams, obs_dim, act_dim, dtype, steps)
 
-    monkeypatch.setattr(train_module.algos, "build", build)
+    monkeypatch.setattr(agents_module.algos, "build", build)
     assert_same(train(asked(data, tmp_path / "groups", **MANY)), together)
 
 
-class Killed(Exception):
-    """In place of a signal that leaves no time to save."""
-
-
-@pytest.mark.parametrize("method", ["_save", "_updates", "_finished"])
+@pytest.mark.parametrize("event", ["save", "update", "finish"])
 @pytest.mark.parametrize("number", range(4))
 def test_a_run_in_groups_that_dies_resumes_to_the_same_end(
-    data, tmp_path, monkeypatch, together, method, number
+    data, tmp_path, monkeypatch, together, event, number
 ):
     memory_for(monkeypatch, 3)
-    out, real, calls = tmp_path / "groups", getattr(Trainer, method), iter(range(1000))
-
-    def dying(self, *arguments):
-        found = real(self, *arguments)
-        if next(calls) == number + (method == "_save"):  # the first save is the whole batch's
-            raise Killed
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, method, dying)
-        if method == "_finished" and number > 1:
-            train(asked(data, out, **MANY))  # two halves are finished twice only
-        else:
-            with pytest.raises(Killed):
-                train(asked(data, out, **MANY))
-            assert not list(out.glob("record-*"))
+    out = tmp_path / "groups"
+    dying = at(event, number + (event == "save"), die)  # the first save is the whole batch's
+    if event == "finish" and number > 1:
+        train(asked(data, out, **MANY), observer=dying)  # two halves are finished twice only
+    else:
+        with pytest.raises(Killed):
+            train(asked(data, out, **MANY), observer=dying)
+        assert not list(out.glob("record-*"))
     assert_same(train(asked(data, out, **MANY)), together)
 
 
-@pytest.mark.parametrize("what", ["save_record", "save_checkpoint", "load_records"])
+@pytest.mark.parametrize("what", ["save_record", "save_run", "load_records"])
 def test_groups_that_die_while_they_are_joined_are_joined_again(
     data, tmp_path, monkeypatch, together, what
 ):
     memory_for(monkeypatch, 3)
     out = tmp_path / "groups"
     with monkeypatch.context() as patch:
-
-        def die(*arguments):
-            raise Killed
-
-        patch.setattr(train_module.groups, what, die)
+        patch.setattr(halves, what, lambda *arguments: die())
         with pytest.raises(Killed):
             train(asked(data, out, **MANY))
     assert_same(train(asked(data, out, **MANY)), together)
@@ -169,7 +152,7 @@ def test_groups_that_die_while_their_folders_are_removed_are_not_trained_again(
     seen = memory_for(monkeypatch, 3)
     out = tmp_path / "groups"
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.groups, "clean", lambda plan: None)
+        patch.setattr(halves, "clean", lambda plan: None)
         train(asked(data, out, **MANY))
     (out / ".group-1" / "checkpoint.safetensors").unlink()
     seen.clear()
@@ -179,10 +162,8 @@ def test_groups_that_die_while_their_folders_are_removed_are_not_trained_again(
 
 def test_another_run_into_a_folder_of_groups_is_refused(data, tmp_path, monkeypatch):
     memory_for(monkeypatch, 3)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_evaluate", lambda self: (_ for _ in ()).throw(Killed))
-        with pytest.raises(Killed):
-            train(asked(data, tmp_path, **MANY))
+    with pytest.raises(Killed):
+        train(asked(data, tmp_path, **MANY), observer=at("begin", 0, die))
     (tmp_path / ".group-1").mkdir()
     with pytest.raises(CheckpointError, match="holds another run"):
         train(asked(data, tmp_path, **{**MANY, "seeds": (0, 1, 2, 3)}))
@@ -210,7 +191,7 @@ def test_memory_that_lacks_later_leaves_the_checkpoint_and_says_where_the_run_st
         memory_for(patch, 3, after=10)
         with pytest.raises(DeviceError, match="5 agent.*stands at update 10"):
             train(asked(data, tmp_path / "short", **MANY))
-        assert load_checkpoint(tmp_path / "short" / "checkpoint.safetensors")[1]["step"] == 10
+        assert saved_step(tmp_path / "short") == 10
         with pytest.raises(DeviceError, match="stands at update 10"):
             train(asked(data, tmp_path / "short", **MANY))
     assert_same(train(asked(data, tmp_path / "short", **MANY)), whole)
@@ -219,7 +200,7 @@ def test_memory_that_lacks_later_leaves_the_checkpoint_and_says_where_the_run_st
 def test_a_lost_device_is_an_error_that_says_so_and_the_run_resumes(data, tmp_path, monkeypatch):
     monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
     whole = train(asked(data, tmp_path / "whole", **MANY))
-    real = train_module.Engine.run
+    real = Engine.run
 
     def run(self, step, count):
         if step >= 10:
@@ -227,7 +208,7 @@ def test_a_lost_device_is_an_error_that_says_so_and_the_run_resumes(data, tmp_pa
         return real(self, step, count)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_module.Engine, "run", run)
+        patch.setattr(Engine, "run", run)
         with pytest.raises(DeviceError, match=r"cpu failed \(CUDA error: device lost\).*at update 10"):
             train(asked(data, tmp_path / "lost", **MANY))
     assert_same(train(asked(data, tmp_path / "lost", **MANY)), whole)
@@ -237,7 +218,7 @@ def test_other_errors_stay_what_they_are(data, tmp_path, monkeypatch):
     def run(self, step, count):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(train_module.Engine, "run", run)
+    monkeypatch.setattr(Engine, "run", run)
     with pytest.raises(RuntimeError, match="^shapes do not match$"):
         train(asked(data, tmp_path, **MANY))
 
@@ -259,6 +240,6 @@ def test_a_cpu_without_memory_says_so_as_a_gpu_does(data, tmp_path, monkeypatch)
     def run(self, step, count):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to …")
 
-    monkeypatch.setattr(train_module.Engine, "run", run)
+    monkeypatch.setattr(Engine, "run", run)
     with pytest.raises(DeviceError, match="1 agent.*do not fit.*memory of cpu.*can't allocate"):
         train(asked(data, tmp_path, **{**MANY, "seeds": (0,)}))

@@ -6,6 +6,7 @@ each as quick as it is alone, and the bytes of all other kernels as quick as a c
 of those products alone.
 """
 
+import copy
 import gc
 import json
 import math
@@ -14,7 +15,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,13 @@ import numpy as np
 import torch
 
 from rdlib import algos
-from rdlib.data.batches import Normaliser, Transitions, resident
+from rdlib.data.batches import Normaliser, Transitions
 from rdlib.data.dataset import Dataset
 from rdlib.engine import compiled, hardware
-from rdlib.engine.base import Algorithm
 from rdlib.engine.config import ConfigError
 from rdlib.engine.cuda_graphs import Capture, capture_for
-from rdlib.engine.engine import Engine
-from rdlib.engine.rng import Streams
 from rdlib.training import evaluation
+from rdlib.training.agents import Agents, assemble
 from rdlib.training.bench import projection
 from rdlib.training.bench.roofline import Ceiling, Count, best_seconds, wait
 from rdlib.training.checkpoint import write_atomically
@@ -100,49 +99,32 @@ def product_rates(device: torch.device) -> dict[str, float]:
     return rates
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Agents of one algorithm on random data, ready to be updated."""
+def make(
+    name: str,
+    agents: int,
+    device: torch.device,
+    overrides: Mapping[str, Any],
+    dims: tuple[int, int] = (OBS_DIM, ACT_DIM),
+    capture: Capture | None = None,
+) -> Agents:
+    """`agents` on random data, ready to be updated, that differ in their seeds only."""
+    recipe, one = algos.find(name), np.ones(dims[1], np.float32)
+    configs, plugins = [recipe.config(dict(overrides))] * agents, [recipe.plugin_config({})] * agents
+    data = [synthetic(20_000, dims)] * agents
+    made = assemble(recipe, configs, plugins, data, range(agents), (-one, one), device)
+    made.engine.capture = capture
+    return made
 
-    algorithm: Algorithm
-    engine: Engine
-    normaliser: Normaliser
 
-    @classmethod
-    def make(
-        cls,
-        name: str,
-        agents: int,
-        device: torch.device,
-        overrides: Mapping[str, Any],
-        dims: tuple[int, int] = (OBS_DIM, ACT_DIM),
-        capture: Capture | None = None,
-    ) -> "Bench":
-        """`agents` that differ in their seeds only."""
-        recipe, (obs_dim, act_dim) = algos.find(name), dims
-        dataset, streams = synthetic(20_000, dims), Streams(range(agents), device)
-        limits = (-np.ones(act_dim, np.float32), np.ones(act_dim, np.float32))
-        normaliser = Normaliser([dataset] * agents, limits, True, [(1.0, 0.0)] * agents).to(device)
-        algorithm = algos.build(
-            recipe,
-            [recipe.config(dict(overrides))] * agents,
-            [recipe.plugin_config({})] * agents,
-            streams,
-            obs_dim,
-            act_dim,
-        )
-        data, minibatch = resident([dataset] * agents, normaliser, algorithm.context)
-        return cls(algorithm, Engine(algorithm, streams, data.sizes, minibatch, capture), normaliser)
-
-    def count(self) -> tuple[Count, int]:
-        """What the updates of one period run, eagerly, and how many they are."""
-        period, capture = self.algorithm.period, self.engine.capture
-        self.engine.capture = None
-        self.engine.run(0, period)  # the first makes the optimisers' moments
-        with Count() as counted:
-            self.engine.run(0, period)
-        self.engine.capture = capture
-        return counted, period
+def count_period(made: Agents) -> tuple[Count, int]:
+    """What the updates of one period run, eagerly, and how many they are."""
+    period, capture = made.algorithm.period, made.engine.capture
+    made.engine.capture = None
+    made.engine.run(0, period)  # the first makes the optimisers' moments
+    with Count() as counted:
+        made.engine.run(0, period)
+    made.engine.capture = capture
+    return counted, period
 
 
 def measure(
@@ -164,8 +146,8 @@ def measure(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     _forget_peak()
-    made = Bench.make(name, agents, device, overrides, capture=capture)
-    counted, period = made.count()
+    made = make(name, agents, device, overrides, capture=capture)
+    counted, period = count_period(made)
     count = period * max(1, 10 // period)
     made.engine.run(0, count)  # warm-up: graphs, thread pools
     wait(device)
@@ -203,35 +185,35 @@ def measure(
             "predicted ms": products + traffic,
         }
         every = algos.find(name).entry.scales["paper"].eval_every / rate
-        row["playing s"], row["evaluation s"] = evaluation_seconds(made, name, agents, overrides, every)
+        row["playing s"], row["evaluation s"] = evaluation_seconds(made, every)
     return row
 
 
-def evaluation_seconds(
-    made: Bench, name: str, agents: int, overrides: Mapping[str, Any], every: float
-) -> tuple[float, float]:
+def evaluation_seconds(made: Agents, every: float) -> tuple[float, float]:
     """Seconds that an evaluation plays, and those of it that updates wait for, one falling every so
     many seconds: all of them, or where it runs beside training (see rdlib.training.evaluation) the weights'
     way to the CPU and what it takes beyond the next."""
     device = made.engine.sizes.device
     if not evaluation.beside(device, made.algorithm):
-        played = playing_seconds(made, agents)
+        played = playing_seconds(made)
         return played, played
-    understudies = Bench.make(name, agents, CPU, overrides)
+    understudies = replace(
+        made, algorithm=made.understudies(), normaliser=copy.deepcopy(made.normaliser).cpu()
+    )
     wait(device)
     began = time.perf_counter()
     understudies.algorithm.load_state_dict(made.algorithm.state_dict())
     copied = time.perf_counter() - began
-    played = playing_seconds(understudies, agents)
+    played = playing_seconds(understudies)
     return played, copied + max(0.0, played - every)
 
 
-def playing_seconds(made: Bench, agents: int) -> float:
+def playing_seconds(made: Agents) -> float:
     """Of one evaluation as in the paper: ten episodes of a thousand steps for each agent. From the first
     steps, in which every Hopper still stands."""
     took = []
     for steps in (4, 14):
-        evaluator = Evaluator("Hopper-v5", range(agents), max_episode_steps=steps)
+        evaluator = Evaluator("Hopper-v5", made.streams.seeds, max_episode_steps=steps)
         best = float("inf")
         for _ in range(3):
             began = time.perf_counter()
@@ -340,8 +322,8 @@ def project(
         key = json.dumps([name, dims, config], sort_keys=True)
         if key not in known:
             # Of a small minibatch: only ratios matter, and on a CPU the whole takes minutes.
-            made = Bench.make(name, 1, device, {**(overrides or {}), **config, "batch_size": 16}, dims)
-            counted, period = made.count()
+            made = make(name, 1, device, {**(overrides or {}), **config, "batch_size": 16}, dims)
+            counted, period = count_period(made)
             known[key] = counted.flops / period
         return known[key]
 
