@@ -1,5 +1,6 @@
 # ---
 # jupyter:
+#   html_theme.sidebar_secondary.remove: true
 #   jupytext:
 #     formats: ipynb,py:percent
 #     text_representation:

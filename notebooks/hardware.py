@@ -1,5 +1,6 @@
 # ---
 # jupyter:
+#   html_theme.sidebar_secondary.remove: true
 #   jupytext:
 #     formats: ipynb,py:percent
 #     text_representation:
@@ -14,15 +15,13 @@
 # %% [markdown]
 # # Hardware and cost
 #
-# The tables of the paper are hundreds of runs of a million updates. What that costs depends on two things: how
-# quick one update is against what the machine could do, and how many agents share it. This page reads
-# the records that `python -m rdlib bench --out FOLDER` left, one for each machine in
-# `book/results/hardware`; no number in its tables is typed.
+# On two CPU cores an update runs at most of the speed that the machine's products allow, and Table 1 would still take months.
+# On a GPU many agents share the device, which is what the agents' axis is for.
+# The page reads the records that `python -m rdlib bench --out FOLDER` left, one for each machine in `book/results/hardware`.
 #
-# The bench runs full updates (sampling, losses, backward, optimisers, target networks) on random data of
-# Hopper's shapes. Beside each measured time it predicts one: every matrix product as quick as it is alone on this
-# machine, and the bytes of all other kernels as quick as a copy. Where the measured time is much longer than
-# the predicted one, the rest is launches and Python; where it is near, only less arithmetic would help.
+# The bench runs full updates (sampling, losses, backward, optimisers, target networks) on random data of Hopper's shapes.
+# Its *limit* has every matrix product as quick as it is alone on this machine, and the bytes of all else as quick as a copy.
+# Far below the limit, the rest is launches and Python; near it, only less arithmetic would help.
 
 # %% tags=["remove-cell"]
 # On Colab this fetches the repository and installs rdlib from it; elsewhere it does nothing.
@@ -39,125 +38,78 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 # %% tags=["parameters"]
 results = "book/results/hardware"  # in a clone of the repository; the installed package has no records
 
-# %%
+# %% tags=["hide-input"]
 import json
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import display
 
-folder = next(
-    (
-        p / results
-        for p in (Path.cwd(), *Path.cwd().parents)
-        if (p / results).is_dir()
-    ),
-    None,
-)
+from rdlib.results import machines, plots, typeset
+from rdlib.training.bench.speed import PEER_SIZE, PEERS
+from rdlib.training.record import load_records
+
+plots.use_style()
+folder = next((p / results for p in (Path.cwd(), *Path.cwd().parents) if (p / results).is_dir()), None)
 if folder is None:
-    raise FileNotFoundError(
-        f"{results} is not here: clone the repository and run this page inside it"
-    )
-benches = {
-    path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))
-}
-machines = [
-    {
-        "record": name, "device": b["device"], "processor": b.get("processor", "not recorded"),
-        "cores": b["cores"],
-        "best product, GFLOP/s": max(b["rates"].values()), "copy, GB/s": b["GB/s"],
-        "torch": b["versions"]["torch"], "commit": b["commit"][:8],
-    }
+    raise FileNotFoundError(f"{results} is not here: clone the repository and run this page inside it")
+benches = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+rows = [
+    {"record": name, "device": b["device"], "processor": b.get("processor", "not recorded"), "cores": b["cores"],
+     "best product, GFLOP/s": max(b["rates"].values()), "copy, GB/s": b["GB/s"],
+     "torch": b["versions"]["torch"], "commit": b["commit"][:8]}
     for name, b in benches.items()
 ]  # fmt: skip
-pd.DataFrame(machines).style.format(precision=0).hide()
+typeset.scrolled(pd.DataFrame(rows), digits=0)
+
 
 # %% [markdown]
-# ## One update
+# ## How fast is one agent?
 #
-# $A$ is the number of agents that train together. *Share* is that of the products' own ceiling at the same
-# shapes; *agents/s* counts an update of each agent, so a device that is not yet full shows more of them with larger $A$.
-# The last column is the quickest other implementation that we measured on two cores of an AMD EPYC (its own defaults, compilation
-# not counted); it is there for $A = 1$ on a CPU only, and beside the record of another processor a rough guide. The CQL there, JAX-CORL's, has two hidden layers where CORL's and ours have three, so
-# below the tables ours runs once more with two.
+# On two cores ours is as quick as the quickest peer that we measured, or quicker, but for the algorithms named below the figures.
+# The peers ran on two cores of an AMD EPYC, by their own defaults; beside the record of another processor they are a rough guide.
 
-# %%
-from rdlib.training.bench.speed import PEER_SIZE, PEERS
-
-behind, eager, alike, gains, crowded = {}, {}, {}, {}, {}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each machine measured: updates a second of one agent of each algorithm on a logarithmic scale, ours beside one launch at a time, the machine's limit and the quickest peer"}}
 for name, bench in benches.items():
-    rows = pd.DataFrame(bench["rows"])
-    rows["share, %"] = 100 * rows["GFLOP/s"] / rows["ceiling GFLOP/s"]
-    rows = rows.rename(
-        columns={
-            "agents": "A",
-            "predicted ms": "predicted",
-            "agent-updates/s": "agents/s",
-        }
-    )
-    columns = [
-        "algo",
-        "A",
-        "ms/update",
-        "predicted",
-        "agents/s",
-        "GFLOP/s",
-        "share, %",
-    ]
-    if "eager ms/update" in rows:  # captured as graphs, or compiled
-        rows = rows.rename(columns={"eager ms/update": "kernel by kernel, ms"})
-        columns.insert(3, "kernel by kernel, ms")
-        alone = rows[rows.A == 1].set_index("algo")
-        gains[name] = alone["kernel by kernel, ms"] / alone["ms/update"]
-    if "cpu" not in bench["device"]:  # its process keeps what earlier rows freed
-        columns.append("MiB")
-    if "cpu" in bench["device"]:
-        alone = rows.A == 1
-        peers = rows.algo.map({name: peer.rate for name, peer in PEERS.items()})
-        rows["peer's"] = peers.where(alone)
-        columns.append("peer's")
-        ratios = rows.set_index("algo")["updates/s"] / rows.set_index("algo")["peer's"]
-        behind[name] = ratios[ratios < 1].to_dict()
-        if name in gains:
-            ratios = ratios / gains[name]
-            eager[name] = ratios[ratios < 1].to_dict()
-        each = rows.pivot(index="algo", columns="A", values="agents/s")
-        each = each.div(each[1], axis=0).stack() if 1 in each else pd.Series(dtype=float)
-        crowded[name] = each[each < 1].to_dict()
-        alike[name] = {
-            row["algo"]: (row[PEER_SIZE], row["peer's"])
-            for row in rows[rows.get(PEER_SIZE, pd.Series(dtype=float)).notna()].to_dict("records")
-        }
-    how = ", updates compiled" if bench.get("compiled") else ""
-    display(Markdown(f"**{name}**: {bench['device']}, {bench['matmul']} product{how}"))
-    table = (
-        rows[columns]
-        .style.format(precision=1 if "cpu" in bench["device"] else 2, na_rep="")
-        .format(
-            precision=0, subset=[c for c in ("agents/s", "GFLOP/s", "share, %", "MiB") if c in columns]
-        )
-    )
-    display(table.set_properties(padding="0.1em 0.5em").hide())
-for name, ratio in gains.items():
-    if ratio.empty:
+    found = machines.alone(bench)
+    if found.empty:
         continue
-    said = ", ".join(f"{algo} {r:.1f}" for algo, r in ratio.sort_values()[::-1].items())
-    print(f"{name}: times as quick as kernel by kernel, at A = 1: {said}")
-for name, ratios in behind.items():
-    said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in ratios.items())
-    print(f"{name}: slower than the quickest peer at A = 1: {said or 'none'}")
-    if name in eager:
-        said = ", ".join(f"{algo} ({ratio:.2f} of it)" for algo, ratio in eager[name].items())
-        print(f"{name}: the same kernel by kernel, without --compile: {said or 'none'}")
-    said = ", ".join(f"{algo} ({r:.2f} at A = {n})" for (algo, n), r in crowded[name].items())
-    print(f"{name}: slower for each agent than alone: {said or 'none'}")
-    for algo, (ours, peer) in alike[name].items():
-        sizes = ", ".join(f"{k} {v}" for k, v in PEERS[algo].config.items())
-        print(f"{name}: {algo} of its peer's size ({sizes}): {ours:.1f} updates/s, the peer's {peer}")
+    figure = machines.bars(found, "updates a second, one agent")
+    figure.suptitle(f"{name}: {bench['device']}")
+    display(figure)
+    plots.plt.close("all")
+    if "one launch at a time" in found:
+        gain = (found["ours"] / found["one launch at a time"]).sort_values(ascending=False)
+        print(f"{name}: times as quick as one launch at a time: {', '.join(f'{a} {x:.1f}' for a, x in gain.items())}")
+    if "quickest peer" in found:
+        ratio = (found["ours"] / found["quickest peer"]).loc[lambda x: x < 1]
+        print(f"{name}: slower than the quickest peer: {', '.join(f'{a} ({x:.2f} of it)' for a, x in ratio.items()) or 'none'}")
+    for r in bench["rows"]:
+        if r.get(PEER_SIZE):
+            size = ", ".join(f"{k} {v}" for k, v in PEERS[r["algo"]].config.items())
+            print(f"{name}: {r['algo']} of its peer's size ({size}): {r[PEER_SIZE]:.1f} updates/s, the peer's {PEERS[r['algo']].rate}")
+
+# %% [markdown]
+# ## What do more agents bring?
+#
+# On a GPU nearly their number, until it is full; on a CPU larger products for small networks, and nothing for large ones.
+# The figures count an update of each agent, so bars that grow with the agents are a device that was not full.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each machine measured: updates a second of all agents of each algorithm on a logarithmic scale, a bar for each number of agents trained together"}}
+for name, bench in benches.items():
+    each = machines.together(bench)
+    if len(each.columns) < 2:
+        continue
+    figure = machines.bars(each.rename(columns="{} agents".format), "updates a second, all agents")
+    figure.suptitle(f"{name}: {bench['device']}")
+    display(figure)
+    plots.plt.close("all")
+    worse = each.div(each[1], axis=0).stack().loc[lambda x: x < 1] if 1 in each else pd.Series(dtype=float)
+    print(f"{name}: slower for each agent than alone: {', '.join(f'{a} ({x:.2f} at {k})' for (a, k), x in worse.items()) or 'none'}")
 
 # %% [markdown]
 # On a CPU the record is of updates compiled to one program ([how](sec-compiled)), as those of the peers in JAX are by
-# XLA; *kernel by kernel* is the same update without. It gains most where networks are small or losses have many elementwise
+# XLA; *one launch at a time* is the same update without. It gains most where networks are small or losses have many elementwise
 # steps, and least where products are nearly all of an update: a transformer's windows; what CQL gains differs between the two machines. What a compiler of this kind needs is the whole
 # update: `torch.compile` of the networks, or of the update with its backward passes in pieces, made it slower here.
 #
@@ -168,12 +120,12 @@ for name, ratios in behind.items():
 # On a CPU a batch of agents costs about what they cost one by one: its cores are busy with one. What $A$ brings there
 # is larger products for small networks: BC's, TD3+BC's, Diffusion-QL's. The ensembles of ten and CQL are bound by
 # products already at $A = 1$, and what many agents compute no longer fits the cache, so that the same products take longer, as their ceiling in the
-# records tells: the rows above that are slower for each agent than alone. Those train at the rate of $A = 1$ with `--together 1`
+# records tells: the algorithms above that are slower for each agent than alone. Those train at the rate of $A = 1$ with `--together 1`
 # (`together=1`, `-p together 1`): no more agents than that in one batch, the others after them, to the same results. With
 # `--compile` each batch compiles its own update, which for short runs takes more than it brings.
 #
 # On a GPU one agent leaves most of the device idle, and that is what the agents' axis is for: `rdlib` captures
-# each phase of an update once, as a CUDA graph, and replays it with one launch. The table of machines above tells whether
+# each phase of an update once, as a CUDA graph, and replays it with one launch. The table of machines tells whether
 # this page is read with such a record: no record of a GPU, no claim about one.
 #
 # ## What a GPU does with one update
@@ -181,49 +133,25 @@ for name, ratios in behind.items():
 # An H200, 15 agents of TD3-N-UNC at the paper's size (five seeds of three datasets), float32 with products in TF32: the time of all kernels in
 # two updates, from a profile taken beside the record (`book/results/hardware/h200-profile.txt`).
 
-# %%
-import re
-
-FAMILIES = {  # the first of these whose words are in a kernel's name
-    "products": ("gemm", "gemv"), "Adam and target networks": ("multi_tensor_apply",),
-    "random numbers": ("long", "int>"), "elementwise, reductions, copies": ("",),
-}  # fmt: skip
-
-
-def families(path):
-    """Milliseconds an update of each family; rows of operators repeat their kernels' time."""
-    first, *lines = path.read_text().splitlines()
-    found = dict.fromkeys(FAMILIES, 0.0)
-    for line in lines:
-        times = re.findall(r"([\d.]+)(us|ms)(?=\s)", line)
-        if len(times) == 6 and not line.strip().startswith("aten::"):
-            value, unit = times[3]  # self CUDA
-            kind = next(k for k, words in FAMILIES.items() if any(w in line for w in words))
-            found[kind] += float(value) * (1e-3 if unit == "us" else 1) / int(first.split()[0])
-    return found
-
-
+# %% tags=["hide-input"]
 for path in sorted(folder.glob("*-profile.txt")):
-    spent = families(path)
+    spent = machines.families(path)
     print(f"{path.stem}: " + ", ".join(f"{kind} {ms:.2f} ms" for kind, ms in spent.items()))
-
-from rdlib.training.record import load_records
-
 trained = folder.parent / "paper-tenth"
 each = {r.algo: r for r in (load_records(trained) if trained.is_dir() else [])}
 for algo, r in sorted(each.items()):
     print(f"trained: {r.agents} agents of {algo}, {1e3 * r.seconds / r.steps:.2f} ms an update with all evaluations, {r.device}")
 
 # %% [markdown]
-# Captured updates equal those kernel by kernel to the bit there, for every algorithm with RD, DR3 and layer norm (`book/results/hardware/h200-tests.txt`).
+# Captured updates equal those of one launch at a time to the bit there, for every algorithm with RD, DR3 and layer norm (`book/results/hardware/h200-tests.txt`).
 #
 # The products take what they take alone, and a third of the update; Adam moves at two thirds of a copy's bandwidth; what is left is elementwise kernels, a bias added, a
 # ReLU, each of which reads and writes every activation once more. Launches no longer count: the kernels' sum is the update's time but for the random numbers,
 # which one call draws for 250 updates and a profile of two shows too large. So batches beyond 15 agents should bring
-# little; fewer passes over the activations would bring more: what `--compile` does on a CPU, and is refused on a GPU so far. Kernel by kernel, without graphs, one agent
-# takes several times as long, as the lines under the tables tell.
+# little; fewer passes over the activations would bring more: what `--compile` does on a CPU, and is refused on a GPU so far. One launch at a time, without graphs, one agent
+# takes several times as long, as the lines under the figures tell.
 #
-# Of what we had set ourselves for this card, one agent's graphs (five times as quick as kernel by kernel) and the share of the products' ceiling (35 % at
+# Of what we had set ourselves for this card, one agent's graphs (five times as quick as one launch at a time) and the share of the products' ceiling (35 % at
 # 15 agents) were met. Missed were the times of 15 agents, 1.0 ms for TD3-N-UNC, 1.8 with RD, 0.25 for TD3+BC, of which the first two were set below what this page predicts from the
 # card's own products and copies; five agents of TD3-N-UNC for 1.3 times the time of one; evaluation's share, of which below; and Table 1 in four hours.
 #
@@ -231,42 +159,26 @@ for algo, r in sorted(each.items()):
 # for each other. In `h200-four-cores`, on four of the host's cores and with nothing beside, as many episodes take a ninth to a half of that, and fit beside the updates of the larger algorithms; `rdlib`
 # simulates with four threads since, and the two trainings in the last lines above, on four cores too and evaluated every 20,000 updates, waited for none.
 
-# ## What the tables would take
+# ## What would the tables take?
 #
-# At the paper's scale, five seeds, all datasets of an environment in one batch, from the times above; *hours* are
-# of updates alone, evaluation beside it at the paper's cadence (of `h200` too long, as said above). A column that was not measured is named. Records of one device are taken together. They are hours of the
-# whole machine with the threads of its record, two on the CPUs here, with updates compiled there (`--compile`). The pages of
-# [Table 1](table1.ipynb) and [Table 2](table2.ipynb) project each cell that was not run in hours of one core and of updates that are not compiled,
-# from an earlier measurement (`workflow/speed.csv`); so their totals are larger than these, and are not to be added to them.
+# At the paper's scale, five seeds, all datasets of an environment in one batch, projected from the times above.
+# Hours are of updates alone; evaluations run beside them at the paper's cadence (those of `h200` too long, as said above).
+# They are hours of the whole machine, on the CPUs two threads with updates compiled (`--compile`).
 
-# %%
-from rdlib.training.bench.speed import project
-
-together = {}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "For each machine measured: projected hours of each column of the paper's two tables, of updates and of evaluations"}}
+by_machine = {}
 for name, bench in benches.items():
-    together.setdefault((bench["device"], bench.get("processor", name), bench["compiled"]), []).append(name)
-for names in together.values():
-    name = " and ".join(names)
-    for projection in project([row for n in names for row in benches[n]["rows"]]):
-        columns = projection["columns"]
-        rows = [
-            {"column": c, "hours": h["updates"], "of evaluation": h["evaluation"]}
-            for c, h in columns.items()
-        ]
-        missing = projection["missing"]
-        total = sum(row["hours"] for row in rows)
-        said = (
-            f"not measured: {', '.join(missing)}"
-            if missing
-            else f"together {total:,.0f} hours"
-        )
-        display(Markdown(f"**{name}, table {projection['table']}**: {said}"))
-        display(
-            pd.DataFrame(rows)
-            .style.format(precision=1)
-            .set_properties(padding="0.1em 0.5em")
-            .hide()
-        )
+    key = bench["device"], bench.get("processor", name), bench["compiled"]
+    by_machine.setdefault(key, []).append(name)
+for names in by_machine.values():
+    table, missing = machines.cost([benches[n] for n in names])
+    hours = table.set_index(table.column + ", Table " + table.table.astype(str))[["updates", "evaluations"]]
+    figure = machines.bars(hours, "hours")
+    figure.suptitle(" and ".join(names))
+    display(figure)
+    plots.plt.close("all")
+    sums = ", ".join(f"Table {t} {h:,.0f} h of updates" for t, h in table.groupby("table").updates.sum().items())
+    print(f"{' and '.join(names)}: {sums}" + (f"; not measured: {', '.join(missing)}" if missing else ""))
 
 # %% [markdown]
 # ## Where the time of one update goes
@@ -274,7 +186,7 @@ for names in together.values():
 # A profile of TD3-N-UNC at the paper's size, one agent, taken where this page was built (a GPU if there is one, its
 # updates captured): the kernels that take longest, by their own time.
 
-# %% tags=["remove-stderr"]
+# %% tags=["remove-stderr", "hide-input"]
 import torch
 
 from rdlib.engine import hardware
