@@ -1,6 +1,7 @@
 """The book's pages on algorithms say what the code does: metrics, settings, deviations."""
 
 import ast
+import csv
 import importlib.util
 import re
 from pathlib import Path
@@ -124,3 +125,26 @@ def test_settings_are_the_configuration_s():
     for bad, message in (("tdbc.alpha", "no algorithm"), ("td3bc.alfa", "no setting 'alfa'")):
         with pytest.raises(ValueError, match=message):
             pages.setting(bad)
+
+
+def test_the_settings_that_differ_from_corls_are_the_cells():
+    """Each row of the index's table says what its cells have, and differs from CORL's."""
+    with open(BOOK / "algorithms" / "corl_settings.csv") as file:
+        table = list(csv.DictReader(file))
+    assert table
+    for row in table:
+        chosen = [c for c in cells() if c.algo == row["algorithm"] and meant(c.dataset, row["datasets"])]
+        assert chosen, row
+        for cell in chosen:
+            entry = algos.ALGORITHMS[cell.algo]
+            values = vars(algos.find(cell.algo).config(cell.config)) | {
+                "steps": cell.steps or entry.scales["paper"].steps
+            }
+            assert str(values[row["setting"]]) == row["here"] != row["in CORL"], (cell.dataset, row)
+
+
+def meant(dataset: str, words: str) -> bool:
+    """Whether one of `words` is the dataset, its environment, its quality or its kind (pen, locomotion)."""
+    environment, _, quality = dataset.partition("-")
+    kind = "pen" if environment == "pen" else "locomotion"
+    return not {dataset, environment, kind, quality}.isdisjoint(words.split())
