@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pandas as pd
 
 from rdlib import algos
@@ -206,11 +207,16 @@ def _evaluate(a: argparse.Namespace) -> None:
             f"env = {env.env_id!r} has observations of {env.obs_dim} and actions of {env.act_dim}; "
             f"the policy takes {obs_dim} and {act_dim}"
         )
-    result = evaluator.run(policy.algorithm.player(a.episodes), policy.normaliser)
+    result = evaluator.run(policy.algorithm.player(a.episodes), policy.normaliser, np.array(policy.alive))
     evaluator.close()
     references = policy.references if spec == policy.env else [catalog.reference(env.spec)] * len(seeds)
     each = zip(policy.datasets, policy.seeds, result.returns, result.lengths, references, strict=True)
-    for dataset, seed, returns, lengths, reference in each:
+    for i, (dataset, seed, returns, lengths, reference) in enumerate(each):
+        if not policy.alive[i]:
+            print(
+                f"{dataset}, seed {seed}: diverged at update {policy.stopped_at[i]}, so there is no policy"
+            )
+            continue
         line = f"{dataset}, seed {seed}: return {returns.mean():.1f} ± {returns.std():.1f}"
         if reference:
             score = catalog.score(returns, reference)

@@ -16,7 +16,7 @@ from rdlib.data.dataset import Dataset
 from rdlib.results import stats
 from rdlib.results.printed import Printed, title
 from rdlib.results.tables import Ours
-from rdlib.training.record import Record
+from rdlib.training.record import Record, RecordError
 
 PALETTE = sns.color_palette("colorblind")
 STYLE: Any = {
@@ -101,6 +101,10 @@ def learning_curves(
     """Score over gradient updates of each group of records, with the interval of the mean by
     bootstrap: over seeds where there are several, else over the episodes of the one seed (which
     says nothing about seeds). `levels` are horizontal lines to compare with."""
+    for records in groups.values():
+        if len({r.dataset_digest for r in records}) > 1:
+            names = sorted({r.dataset for r in records})
+            raise RecordError(f"a curve of different datasets, all called {', '.join(names)}")
     figure, axes = plt.subplots(figsize=(7, 4))
     rng = np.random.default_rng(0)
     for (label, records), colour in zip(groups.items(), cycle(PALETTE), strict=False):

@@ -10,7 +10,7 @@ from helpers.synthetic import dataset
 
 from rdlib.data import load
 from rdlib.results import plots
-from rdlib.training.record import Record
+from rdlib.training.record import Record, RecordError
 
 REFERENCE = [-20.272305, 3234.3]
 
@@ -179,3 +179,9 @@ def test_the_style(monkeypatch):
         plots.use_style()
         assert not plt.rcParams["axes.spines.top"] and plt.rcParams["axes.grid"]
     assert len(set(plots.PALETTE)) == 10
+
+
+def test_a_curve_is_of_one_dataset():
+    """Two files of one name would be averaged without a word."""
+    with pytest.raises(RecordError, match="a curve of different datasets, all called"):
+        plots.learning_curves({"a": [record(0), record(1, dataset_digest="another")]}, {})

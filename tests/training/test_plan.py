@@ -205,6 +205,18 @@ def test_datasets_that_are_refused(data, names, error, message):
         plan(data, dataset=",".join(f"{data}/{name}.hdf5" for name in names), env="")
 
 
+def test_two_datasets_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for i, folder in enumerate(("first", "second", "third/first")):
+        (tmp_path / folder).mkdir(parents=True)
+        write_hdf5(tmp_path / folder / "buffer.hdf5", seed=i, n=60)
+    two = plan(tmp_path, dataset=f"{tmp_path}/first/buffer.hdf5,{tmp_path}/second/buffer.hdf5")
+    assert [a.dataset.name for a in two.agents] == ["first/buffer", "second/buffer"]
+    alone = plan(tmp_path, dataset=f"{tmp_path}/first/buffer.hdf5")
+    assert [a.dataset.name for a in alone.agents] == ["buffer"]
+    with pytest.raises(ConfigError, match="two are called 'first/buffer'.*rename a file or its folder"):
+        plan(tmp_path, dataset=f"{tmp_path}/first/buffer.hdf5,{tmp_path}/third/first/buffer.hdf5")
+
+
 def test_one_dataset_under_two_names(data, tmp_path):
     copy = tmp_path / "tiny.hdf5"
     copy.write_bytes((data / "tiny.hdf5").read_bytes())

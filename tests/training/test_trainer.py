@@ -18,6 +18,7 @@ from helpers.runs import Killed, assert_same_run, assert_same_weights, at, conte
 from helpers.synthetic import asked, dataset, snapshot, write_hdf5
 
 import rdlib
+from rdlib.__main__ import main
 from rdlib.data import catalog
 from rdlib.engine import hardware
 from rdlib.engine.config import ConfigError
@@ -102,6 +103,37 @@ def test_every_backbone_runs_and_its_saved_policy_has_the_recorded_returns(data,
     evaluator.close()
     for returns, record in zip(found.returns, run.records):
         assert returns.tolist() == record.evaluations[-1]["returns"]
+
+
+def test_a_loaded_policy_acts_in_the_environment_s_units(data, tmp_path):
+    """As in the evaluation, for one observation or many, of any agent."""
+    train(asked(data[:2], tmp_path, algo="td3bc", steps=20))
+    policy, rng = load_policy(tmp_path), np.random.default_rng(0)
+    many, norm = rng.normal(size=(5, 11)), policy.normaliser
+    for agent in (0, 1):
+        seen = torch.from_numpy(many).float().expand(2, -1, -1)
+        with torch.no_grad():
+            expected = norm.to_env(policy.algorithm.act(norm.observe(seen)))[agent]
+        acted = policy.act(many, agent)
+        np.testing.assert_allclose(acted, expected, rtol=1e-6)
+        one = policy.act(many[2].tolist(), agent=agent)
+        assert one.shape == (3,) and one.dtype == np.float32
+        np.testing.assert_allclose(one, acted[2], rtol=1e-5)
+    assert not np.allclose(policy.act(many, 0), policy.act(many, 1))
+    assert np.abs(policy.act(1e6 * many)).max() <= 1
+    for agent, obs, message in ((2, many, "agent = 2"), (0, many[:, :3], r"\(5, 3\), expected \(11,\)")):
+        with pytest.raises(ConfigError, match=message):
+            policy.act(obs, agent)
+
+
+def test_the_book_s_example_of_a_policy_runs(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(asked(data[0], "runs/td3n_rd/hopper-medium", steps=2))
+    page = (Path(__file__).parents[2] / "book" / "training.md").read_text()
+    [code] = [block.split("```")[0] for block in page.split("```python\n") if "policy.act" in block]
+    names: dict = {}
+    exec(code, names)
+    assert names["obs"].shape == (11,) and np.isfinite(names["reward"])
 
 
 def test_another_mujoco_is_warned_of(data, tmp_path, monkeypatch):
@@ -396,6 +428,13 @@ def test_a_diverged_agent_stops_and_leaves_the_others_alone(data, tmp_path, monk
         json.dumps(vars(record), allow_nan=False)
     again = train(asked([one, huge], tmp_path / "sick", seeds=(0, 1)))
     assert again.records == sick.records
+    with pytest.raises(ConfigError, match="agent = 2 diverged at update 10"):
+        load_policy(tmp_path / "sick").act(np.zeros(11), agent=2)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "sick"), "--episodes", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["return" in line for line in lines] == [True, True, False, False]
+    assert lines[3] == "huge, seed 1: diverged at update 10, so there is no policy"
 
 
 def test_a_run_of_diverged_agents_only_ends_there(data, tmp_path, monkeypatch):
