@@ -20,7 +20,6 @@ from rdlib.data.env_spec import EnvSpec, SimulationError
 AT_LIMIT = 0.999  # of half an action's range, from its middle: such a component counts as saturated
 MANY_AT_LIMIT = 0.5  # share of saturated components that is warned of
 LIKELY_SCORES = (-20.0, 150.0)  # mean normalised scores beyond these are warned of
-CHUNK = 50_000  # rows hashed at a time
 
 
 @dataclass(frozen=True)
@@ -189,47 +188,11 @@ def print_report(report: Report, as_json: bool = False) -> None:
 
 
 def count_duplicates(d: Dataset) -> int:
-    """Transitions that equal an earlier one in all of state, action, reward, next state and terminal.
-
-    Rows are hashed to 64 bits, and only rows of one hash compared, value by value.
-    """
+    """Transitions that equal an earlier one in all of state, action, reward, next state and terminal."""
     arrays = [array.reshape(len(d), -1) for key, array in d.arrays.items() if key != "last"]
-    hashes = _hashes(arrays)
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    first = np.empty(len(order), dtype=bool)  # of its hash
-    first[0] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    if first.all():
-        return 0
-    heads = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
-    later = np.flatnonzero(~first)
-    equal = np.ones(len(later), dtype=bool)
-    for array in arrays:
-        equal &= (array[order[later]] == array[order[heads[later]]]).all(axis=1)
-    found = int(equal.sum())
-    for head in np.unique(heads[later[~equal]]).tolist():  # different rows of one hash: next to never
-        group = order[head : head + int(np.searchsorted(ordered[head:], ordered[head], "right"))]
-        rows = np.concatenate([array[group].astype(np.float32) for array in arrays], axis=1) + 0.0
-        found += len(group) - len(np.unique(rows, axis=0)) - int(equal[heads[later] == head].sum())
-    return found
-
-
-def _hashes(arrays: list[NDArray[Any]]) -> NDArray[np.uint64]:
-    """One number per row of `arrays` laid side by side: bits of the values times fixed odd numbers, summed
-    modulo 2^64."""
-    factors = np.random.default_rng(0).integers(0, 2**64, sum(a.shape[1] for a in arrays), np.uint64)
-    factors |= np.uint64(1)
-    hashes = np.zeros(len(arrays[0]), dtype=np.uint64)
-    for start in range(0, len(hashes), CHUNK):
-        at = 0
-        for array in arrays:
-            # + 0.0: the two zeros are equal and their bits are not.
-            part = array[start : start + CHUNK].astype(np.float32) + np.float32(0)
-            for column in part.view(np.uint32).T:
-                hashes[start : start + CHUNK] += column * factors[at]
-                at += 1
-    return hashes
+    # Rows are compared as bytes. + 0: the two zeros are equal and their bytes are not.
+    rows = np.concatenate(arrays, axis=1, dtype=np.float32) + np.float32(0)
+    return len(d) - len(np.unique(rows.view(np.dtype((np.void, rows[0].nbytes)))))
 
 
 def _environment(d: Dataset) -> tuple[environments.BatchedEnv | None, str]:

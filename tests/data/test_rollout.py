@@ -233,7 +233,7 @@ def test_medium_expert_is_half_each():
 
 def test_medium_replay_has_a_part_of_every_snapshot():
     count, size = len(ABOUT["replay"]), 1000
-    parts = rollout._parts("hopper", "medium-replay", size)
+    parts = rollout.parts_of("hopper", "medium-replay", size)
     assert [name for name, _, _ in parts] == [f"replay/{i}" for i in range(count)]
     sizes = [n for _, n, _ in parts]
     assert sum(sizes) == size and max(sizes) - min(sizes) <= 1

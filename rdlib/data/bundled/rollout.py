@@ -217,7 +217,7 @@ def default_size(environment: str, quality: str) -> int:
     return 2_000_000 if quality == "medium-expert" else 1_000_000
 
 
-def _parts(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
+def parts_of(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
     """(policy, transitions, seed) of each part of a dataset that is rolled out."""
     if quality in DEXTEROUS:
         demos = ("demonstrator", min(size, default_size(environment, "demos")), PART_SEEDS["demonstrator"])
@@ -303,7 +303,7 @@ def episodes(environment: str, quality: str, size: int, progress: bool | None = 
     """The episodes of a bundled dataset, rolled out by a few cores."""
     env_id = about(environment)["env_id"]
     limit = about(environment).get("max_episode_steps")  # where it is not the environment's own
-    parts = _parts(environment, quality, size)
+    parts = parts_of(environment, quality, size)
     label = f"rolling out {dataset_id(environment, quality, size)}"
     total = sum(count for _, count, _ in parts)
     disable = None if progress is None else not progress
