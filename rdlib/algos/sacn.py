@@ -12,7 +12,8 @@ Deviations
 2. Layers start as `nn.Linear` does. `init="official"` takes the official start: hidden biases 0.1; heads
    within ±3e-3 (critics) and ±1e-3 (actor); the actor's hidden weights within ±1/sqrt(width), in the first
    layer a fifth of `nn.Linear`'s on Hopper; target critics drawn separately. CORL's own code differs from
-   both: its critics' hidden weights are within ±1/sqrt(width) too, its targets copies.
+   both: its critics' hidden weights are within ±1/sqrt(width) too, its targets copies. At the paper's
+   scale it has not been measured which start is better.
 3. Target `lcb` (mean - β std over members) instead of the minimum over members; ours, see the book.
 4. log σ is clamped to [-5, 2], as in the code of SAC-N and CORL; Haarnoja et al. take [-20, 2].
 5. log(1 - tanh²) in a density is exact; officially and in CORL it is log(1 - tanh² + 1e-6).

@@ -1,9 +1,10 @@
-"""Updates on a CPU as compiled programs: what one update runs is recorded once, kernel by kernel, backward
-passes and optimisers included, and TorchInductor makes C++ of it.
+"""Updates on a CPU as compiled programs. What one update runs is recorded once, operation by operation,
+with backward passes and optimisers, and TorchInductor makes C++ of it.
 
-Between two products a CPU spends as long on reading and writing as on computing, and PyTorch on starting a
-kernel; one program does in a few loops what else are hundreds of kernels. It is the counterpart of
-rdlib.engine.cuda_graphs and runs in the same `Loop`. Its results equal the eager update's to rounding.
+Between two products a CPU spends as long on reading and writing as on computing, and PyTorch on starting
+an operation. An update is hundreds of small operations; compiled, it is a few fused loops. It is the
+counterpart of rdlib.engine.cuda_graphs and runs in the same `Loop`. Its results equal the eager update's
+to rounding.
 """
 
 import math
@@ -21,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from rdlib.engine.config import ConfigError
 
 aten = torch.ops.aten
-# Kernels whose result the host reads, or that the host makes: a program would repeat the first for ever.
+# Operations whose result the host reads, or that the host makes: a program would repeat the first for ever.
 # `lift_fresh` is a tensor made of Python numbers.
 HOST = {
     aten._local_scalar_dense.default,
@@ -34,7 +35,7 @@ HOST = {
 
 
 class Recording(TorchDispatchMode):
-    """Every kernel that runs within the context, with its arguments and results, in order. Raises
+    """Every operation that runs within the context, with its arguments and results, in order. Raises
     RuntimeError at one that cannot be repeated."""
 
     def __init__(self) -> None:
@@ -115,7 +116,7 @@ class Programs:
         except RuntimeError as error:
             raise ConfigError(
                 f"compile = True: this update cannot be compiled here ({error}); without it, it runs one "
-                "kernel after the other"
+                "operation after the other"
             ) from error
 
         def replay() -> None:
@@ -217,5 +218,5 @@ def _adamw(*tensors: Any, **options: Any) -> None:
     _adam(*tensors, **options, decoupled=True)
 
 
-# Kernels that are written in another way.
+# Operations that are written in another way.
 _RULES: dict[Any, Callable] = {aten.bmm: _bmm, aten._fused_adam_: _adam, aten._fused_adamw_: _adamw}

@@ -1,6 +1,6 @@
 """Updates without the host: each phase of an update captured once, as a CUDA graph, and replayed.
 
-A graph repeats the same kernels on the same memory. So whatever differs between two updates lies in
+A graph repeats the same operations on the same memory. So whatever differs between two updates lies in
 memory that stays where it is: the draws of many updates in one tensor per name, a counter on the device
 that says whose turn it is, and the sums of the metrics. Replaying costs the host one launch per update.
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 Inputs = dict[str, Tensor]
-WARM_UPS = 2  # rounds of the period before capture: kernels are chosen and moments made in the first
+WARM_UPS = 2  # rounds of the period before capture: algorithms are chosen and moments made in the first
 
 
 class Capture(Protocol):
@@ -66,7 +66,7 @@ class CudaGraphs:
 
 
 def capture_for(device: torch.device) -> Capture | None:
-    """CUDA graphs on a GPU; None, that is one kernel after the other, elsewhere."""
+    """CUDA graphs on a GPU; None, that is one operation after the other, elsewhere."""
     return CudaGraphs(device) if device.type == "cuda" else None
 
 

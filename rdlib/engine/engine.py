@@ -86,7 +86,7 @@ class Engine:
                 self.capture = self._loop = None
                 warnings.warn(
                     f"{type(self.algorithm).__name__}: updates cannot be captured here ({error}); they "
-                    "run one kernel after the other, more slowly, with equal results",
+                    "run one operation after the other, more slowly, with equal results",
                     stacklevel=3,
                 )
         sums: dict[str, Tensor] = {}

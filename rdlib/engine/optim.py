@@ -21,7 +21,7 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
 
 class _Fused(torch.optim.Optimizer):
-    """What torch's fused Adam and AdamW share, without what their `step` does around the one kernel (hooks,
+    """What torch's fused Adam and AdamW share, without what their `step` does around the one launch (hooks,
     profiling, sorting parameters by device and type): on a CPU a tenth of an update of two critics, and on
     a GPU what could not be captured. Same bits."""
 
@@ -36,14 +36,14 @@ class _Fused(torch.optim.Optimizer):
                 return
         for group in self.param_groups:
             decoupled = group.get("decoupled_weight_decay", isinstance(self, torch.optim.AdamW))
-            kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+            fused = torch._fused_adamw_ if decoupled else torch._fused_adam_
             parameters, (beta1, beta2) = group["params"], group["betas"]
             states = [self.state[p] for p in parameters]
             steps = [s["step"] for s in states]
             if self._one is None:  # of a number each count would make its own, in three times the time
                 self._one = torch.ones_like(steps[0])
             torch._foreach_add_(steps, [self._one] * len(steps))
-            kernel(
+            fused(
                 parameters,
                 [p.grad for p in parameters],
                 [s["exp_avg"] for s in states],
