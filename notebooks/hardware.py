@@ -191,11 +191,11 @@ import torch
 
 from rdlib.engine import hardware
 from rdlib.engine.cuda_graphs import capture_for
-from rdlib.training.bench.speed import Bench
+from rdlib.training.bench import speed
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 hardware.choose_matmul(device)
-made = Bench.make("td3n", 1, device, {}, capture=capture_for(device))
+made = speed.make("td3n", 1, device, {}, capture=capture_for(device))
 updates = 5 * made.algorithm.period
 made.engine.run(0, updates)  # captures, and makes Adam's moments
 with torch.profiler.profile() as seen:
