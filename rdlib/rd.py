@@ -33,6 +33,8 @@ from rdlib.engine.optim import adam, descend, frozen
 from rdlib.engine.rng import Streams
 from rdlib.ntk import feature_kernel
 
+UNITS = ("features", "width", "values", "share")  # of λ, see RDConfig
+
 
 @dataclass(frozen=True)
 class RDConfig:
@@ -54,6 +56,11 @@ class RDConfig:
     ood_lr: float = 3e-4
     ood_every: int = 2  # critic updates per update of π_ood
     states: int = 96  # states of the minibatch the penalty is estimated on (0: all)
+    # What λ is measured in. "features": K as it is, which grows with width, depth, rewards and time.
+    # "width": K / H. "values": K over the batch's mean |φ|², times its mean Q²: a squared TD error's units.
+    # "share": λ is the norm of the penalty's gradient in the features, as a share of the critic's loss's.
+    units: str = "features"
+    centred: bool = False  # features minus their mean over the batch's (s,a), held constant
 
     def __post_init__(self):
         check_choice(self, "stages", ("both", "first", "second"))
@@ -63,10 +70,13 @@ class RDConfig:
         check_choice(self, "stop_gradient", ("none", "data", "policy"))
         check_choice(self, "ood", ("learned", "noise", "uniform"))
         check_choice(self, "objective", ("mean", "std"))
+        check_choice(self, "units", UNITS)
         check_least(self, 1, "ood_every")
         check_least(self, 0, "weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states")
         if not self.sigma > 0:
             raise ConfigError(f"sigma = {self.sigma}, expected > 0")
+        if self.units == "values" and (self.kernel, self.magnitude == "square") != ("product", False):
+            raise ConfigError("units = 'values' are those of kernel = 'product', not squared")
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,21 @@ def rd_ood_loss(
     return (push * short - value / scale).mean(-1), short
 
 
+@torch.no_grad()
+def unit(units: str, critic: Critic, features: Tensor) -> Tensor:
+    """What a product of features (A,E,B,H) is multiplied by: (A,E), or one number for all."""
+    if units == "values":
+        q = critic.net.output(features)[..., 0]  # (A,E,B)
+        return q.square().mean(-1) / features.square().sum(-1).mean(-1).clamp(min=1e-12)
+    return features.new_tensor(1 / features.shape[-1] if units == "width" else 1.0)
+
+
+def gradient_norm(value: Tensor, at: list[Tensor]) -> Tensor:
+    """|∂ value / ∂ at| of each critic, held constant: value (A,E), tensors (A,E,B,H) -> (A,E)."""
+    found = torch.autograd.grad(value.sum(), at, retain_graph=True)
+    return torch.stack([g.square().sum((-2, -1)) for g in found]).sum(0).sqrt()
+
+
 class RD(Plugin):
     """Representation Distinction for A agents."""
 
@@ -191,8 +216,8 @@ class RD(Plugin):
             return (policy_action + self.config.noise_std * noise["rd_ood"]).clamp(-1, 1)
         return noise["rd_ood"]
 
-    def penalty(self, critic, batch, features, policy, next_action, noise, phase):
-        """λ [(1-w) K(a, π) + w K(π, π_ood)], mean over states: (A,E)."""
+    def penalty(self, critic, batch, features, policy, next_action, noise, phase, loss):
+        """λ [(1-w) K(a, π) + w K(π, π_ood)], mean over states, in the units asked for: (A,E)."""
         c, n = self.config, self.n
         obs, act, f_data = batch.obs[:, :n], batch.act[:, :n], features[:, :, :n]
         with torch.no_grad():
@@ -205,17 +230,26 @@ class RD(Plugin):
             ood_action = self.ood_action(obs, policy_action, noise)
             both = critic.features(torch.cat([obs, obs], 1), torch.cat([policy_action, ood_action], 1))
             f_policy, f_ood = both.chunk(2, 2)  # one pass through the critics for both actions
+        if c.centred:
+            middle = features.detach().mean(2, keepdim=True)  # (A,E,1,H)
+            f_data, f_policy = f_data - middle, f_policy - middle
+            f_ood = None if f_ood is None else f_ood - middle
         if c.stop_gradient == "data":
             f_data = f_data.detach()
         if c.stop_gradient == "policy":
             f_policy = f_policy.detach()
         data = None if c.stages == "second" else f_data
         penalty, kernels = rd_penalty(data, f_policy, f_ood, w, c.kernel, c.magnitude)
+        if c.units == "share":
+            sides = [f for f in (data, f_policy, f_ood) if f is not None and f.requires_grad]
+            scale = gradient_norm(loss, [features]) / gradient_norm(penalty, sides).clamp(min=1e-12)
+        else:
+            scale = unit(c.units, critic, features)
         metrics = {"rd_switch": w.mean((1, 2)), "policy_data_distance": d.mean(-1)}
         metrics |= {f"rd_kernel_{name}": critic.average(k.detach()) for name, k in kernels.items()}
         if self.actor is not None and phase % c.ood_every == 0:
             metrics |= self.update_ood(critic, obs, act, policy_action)
-        return self.weight * penalty, metrics
+        return self.weight * scale * penalty, metrics
 
     def update_ood(self, critic: Critic, obs: Tensor, act: Tensor, policy_action: Tensor) -> Metrics:
         """One step of π_ood: high value (or high disagreement), at least a margin from a and π(s)."""
@@ -237,7 +271,7 @@ class DR3(Plugin):
         super().__init__()
         self.weight = per_agent(configs, "weight", like)
 
-    def penalty(self, critic, batch, features, policy, next_action, noise, phase):
+    def penalty(self, critic, batch, features, policy, next_action, noise, phase, loss):
         """c0 φ(s,a)ᵀφ(s',a') where the episode goes on, mean over the minibatch: (A,E)."""
         following = critic.features(batch.next_obs, next_action)
         k = (features * following).sum(-1) * batch.mask[:, None]  # (A,E,B)

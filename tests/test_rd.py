@@ -11,6 +11,7 @@ from reference import arrays
 
 from rdlib import ntk
 from rdlib.engine.base import Batch
+from rdlib.engine.config import ConfigError
 from rdlib.engine.nets import Critic, Initialiser
 from rdlib.engine.rng import Streams
 from rdlib.rd import DR3, RD, DR3Config, RDConfig
@@ -52,11 +53,18 @@ def make_rd(**choices) -> RD:
     return RD(configs, Streams([1, 2]), O, U, actor_width=5, actor_depth=1, batch_size=B, dtype=DOUBLE)
 
 
+def own_loss(features: torch.Tensor) -> torch.Tensor:
+    """A loss of each critic, (A,E), that depends on its features of the data."""
+    return (features.sum(-1) - 1).square().mean(-1)
+
+
 def penalised(rd: RD, critic: Critic, data: Batch, phase: int = 1) -> tuple[torch.Tensor, dict]:
     """The penalty with the noise of the first update; phase 1 leaves π_ood as it is."""
     noise = {k: v[0] for k, v in rd.noise(Streams([1, 2]), 0, 1).items()}
     features = critic.features(data.obs, data.act)
-    return rd.penalty(critic, data, features, policy, policy(data.next_obs), noise, phase)
+    return rd.penalty(
+        critic, data, features, policy, policy(data.next_obs), noise, phase, own_loss(features)
+    )
 
 
 def ood_actions(rd: RD, obs: np.ndarray, policy_act: np.ndarray, agent: int) -> np.ndarray:
@@ -188,7 +196,9 @@ def test_only_the_critic_is_minimised_over():
     rd = make_rd()
     noise = rd.noise(Streams([1, 2]), 0, 1)
     features = critic.features(data.obs, data.act)
-    penalty, _ = rd.penalty(critic, data, features, lambda obs: weight * policy(obs), data.act, noise, 1)
+    penalty, _ = rd.penalty(
+        critic, data, features, lambda obs: weight * policy(obs), data.act, noise, 1, own_loss(features)
+    )
     penalty.sum().backward()
     assert weight.grad is None
     assert all(p.grad is None for p in rd.parameters())
@@ -267,6 +277,60 @@ def test_pi_ood_learns_to_keep_its_distance_and_to_find_high_values():
     assert (after > before).all() and (after > policy_q).all()
 
 
+# ---- units of the weight
+
+
+@pytest.mark.parametrize("units", ["values", "share"])
+def test_the_penalty_has_the_units_of_the_loss(units):
+    """Rewards, and so values, times c multiply a squared TD error by c²; "features" and "width" stay."""
+    data = batch()
+
+    def penalty(c: float, units: str) -> torch.Tensor:
+        critic = tanh_critic()
+        with torch.no_grad():
+            for p in critic.net.head.parameters():
+                p *= c
+        rd = make_rd(units=units)
+        noise = {k: v[0] for k, v in rd.noise(Streams([1, 2]), 0, 1).items()}
+        q, features = critic(data.obs, data.act)
+        loss = (q - c * data.rew[:, None]).square().mean(-1)
+        return rd.penalty(critic, data, features, policy, data.act, noise, 1, loss)[0].detach()
+
+    torch.testing.assert_close(penalty(10.0, units), 100 * penalty(1.0, units), rtol=1e-9, atol=0)
+    for other in ("features", "width"):
+        torch.testing.assert_close(penalty(10.0, other), penalty(1.0, other), rtol=1e-9, atol=0)
+
+
+def test_a_share_is_the_norm_of_the_penalty_s_gradient_over_the_loss_s():
+    critic, data, rd = tanh_critic(), batch(), make_rd(units="share", stages="first", states=0)
+    features = critic.features(data.obs, data.act).detach().requires_grad_()
+    loss, kept = own_loss(features), critic.features
+    critic.features = lambda obs, act: kept(obs, act).detach()
+    penalty, _ = rd.penalty(critic, data, features, policy, data.act, {}, 1, loss)
+    ours, theirs = (
+        torch.autograd.grad(x.sum(), features, retain_graph=True)[0].square().sum((-2, -1)).sqrt()
+        for x in (penalty, loss)
+    )
+    torch.testing.assert_close(ours / theirs, torch.tensor(WEIGHTS, dtype=DOUBLE)[:, None].expand(A, E))
+
+
+def test_width_is_the_mean_over_features_and_centring_takes_what_they_share():
+    critic, data = tanh_critic(), batch()
+    plain, _ = penalised(make_rd(), critic, data)
+    narrow, _ = penalised(make_rd(units="width"), critic, data)
+    torch.testing.assert_close(narrow, plain / critic.features(data.obs, data.act).shape[-1])
+    for name, p in critic.net.hidden.named_parameters():
+        p.data.fill_(0.5 if name.endswith("bias") else 0.0)  # every action has the same features
+    assert penalised(make_rd(), critic, data)[0].min() > 0
+    assert penalised(make_rd(centred=True), critic, data)[0].abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("choice", [{"kernel": "cosine"}, {"magnitude": "square"}])
+def test_units_of_values_are_those_of_the_product(choice):
+    with pytest.raises(ConfigError, match="units = 'values' are those of kernel = 'product', not squared"):
+        RDConfig(units="values", **choice)
+
+
 # ---- DR3
 
 
@@ -275,7 +339,7 @@ def test_dr3_is_numpys_in_value_and_gradient():
     dr3 = DR3([DR3Config(0.3), DR3Config(2.0)], torch.empty((), dtype=DOUBLE))
     next_act = policy(data.next_obs)
     features = critic.features(data.obs, data.act)
-    found, metrics = dr3.penalty(critic, data, features, policy, next_act, {}, 0)
+    found, metrics = dr3.penalty(critic, data, features, policy, next_act, {}, 0, own_loss(features))
     assert found.shape == (A, E) and data.mask.min() == 0
 
     def expected(i, net):

@@ -64,11 +64,13 @@ class Plugin(nn.Module):
         next_action: Tensor,
         noise: dict[str, Tensor],
         phase: int,
+        loss: Tensor,
     ) -> tuple[Tensor, Metrics]:
         """Penalty of each critic (A,E) and metrics (A,).
 
         `features` (A,E,B,H) are those of (s,a) with their graph; `policy` maps the first n states
-        (A,n,O) of the minibatch to π's actions (A,n,U); `next_action` (A,B,U) is the backup's.
+        (A,n,O) of the minibatch to π's actions (A,n,U); `next_action` (A,B,U) is the backup's; `loss` (A,E)
+        is each critic's own, with its graph.
         """
         raise NotImplementedError
 
@@ -134,7 +136,9 @@ class Algorithm(nn.Module):
         plug-in both as they are. For the rest see `Plugin.penalty`."""
         if not self.plugin:
             return loss, metrics
-        penalty, more = self.plugin.penalty(self.critic, batch, features, policy, next_action, noise, phase)
+        penalty, more = self.plugin.penalty(
+            self.critic, batch, features, policy, next_action, noise, phase, loss
+        )
         return loss + penalty, metrics | more
 
     def act(self, obs: Tensor) -> Tensor:

@@ -78,14 +78,14 @@ def what_a_plug_in_sees(name: str, weight: float = 0.0, **altered: float) -> dic
         batch = gather(rows)
         return batch._replace(**{k: v + altered[k] for k, v in batch._asdict().items() if k in altered})
 
-    def penalty(critic, batch, features, policy, next_action, noise, phase):
-        loss = weight * features.square().mean((2, 3))  # (A,E)
+    def penalty(critic, batch, features, policy, next_action, noise, phase, loss):
+        mine = weight * features.square().mean((2, 3))  # (A,E)
         seen.update(features=features, policy=policy(batch.obs), next_action=next_action)
         seen["the critic's own"] = critic(batch.obs, batch.act)[1]
         seen["slope"] = torch.autograd.grad(
-            loss.sum(), list(critic.parameters()), retain_graph=True, materialize_grads=True
+            mine.sum(), list(critic.parameters()), retain_graph=True, materialize_grads=True
         )
-        return loss, {}
+        return mine, {}
 
     made.engine.gather, a.plugin.penalty = gather_altered, penalty
     one_update(made, 0)

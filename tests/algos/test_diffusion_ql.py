@@ -208,7 +208,7 @@ def test_what_a_plug_in_sees():
     a, seen = made.algorithm, {}
     start = [p.clone() for p in a.actor.parameters()]
 
-    def penalty(critic, batch, features, policy, next_action, noise, phase):
+    def penalty(critic, batch, features, policy, next_action, noise, phase, loss):
         seen.update(policy=policy(batch.obs[:, :5]), next_action=next_action)
         return torch.zeros(3, critic.members, dtype=DOUBLE), {}
 
