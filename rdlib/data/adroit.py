@@ -1,4 +1,4 @@
-"""Door, hammer and relocate: D4RL's sign of the distance between the palm and the object.
+"""Adroit door, hammer and relocate: D4RL's sign of the distance between the palm and the object.
 
 D4RL and gymnasium-robotics 1.2.0 pay -0.1 times that distance; gymnasium-robotics 1.2.1 to 1.4.2 pay
 +0.1 times it, so that a policy is paid for keeping away. Data from there and evaluations are corrected:
