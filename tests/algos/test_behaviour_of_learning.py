@@ -170,8 +170,8 @@ def test_rd_pulls_values_to_zero_which_is_hope_where_rewards_are_costs():
 
 def test_centred_features_learn_a_walk_whose_strides_cost_at_the_default_weight():
     """What features have in common is the head's lever on all values at once. Without it in the penalty the
-    way is learnt: 10.2 strides with RD of weight 0.1, where the product as it is never arrives. The price: what
-    they share may grow, and the kernel with it, to twice the base's."""
+    way is learnt: 10.2 strides with RD of weight 0.1, where the product as it is never arrives. The price:
+    what they share may grow, and the kernel with it, to twice the base's."""
     config = {**SMALL, **ON_WALK["td3n"]}
     costs, both = Walk(cost=1.0, prize=0.0), [{"weight": 0.0, "centred": True}, {"centred": True}]
     agents = train("td3n_rd", costs.stitched(), 600, config, plugins=both)
