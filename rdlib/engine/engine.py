@@ -39,18 +39,18 @@ class Engine:
         self.algorithm, self.streams, self.sizes, self.gather = algorithm, streams, sizes, gather
         self.capture = capture
         self._loop: Loop | None = None
-        self._rows = 0  # updates whose numbers are drawn at once
+        self.rows = 0  # updates whose numbers are drawn at once; found at the first
 
     def run(self, step: int, count: int) -> Metrics:
         """Updates number `step` … `step+count-1`; returns each metric's mean over those updates that
         reported it, (A,). Nothing is read back to the host."""
         totals: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
-        if not self._rows:
+        if not self.rows:
             numbers = sum(values.numel() for values in self._draw(step, 1).values())
-            self._rows = max(1, min(ROWS, NUMBERS // numbers))
-        for first in range(step, step + count, self._rows):
-            number = min(self._rows, step + count - first)
+            self.rows = max(1, min(ROWS, NUMBERS // numbers))
+        for first in range(step, step + count, self.rows):
+            number = min(self.rows, step + count - first)
             sums, reports = self._updates(first, number, self._draw(first, number))
             for name, value in sums.items():
                 totals[name] = totals[name] + value if name in totals else value
@@ -73,7 +73,7 @@ class Engine:
         if self.capture is not None:
             period = self.algorithm.period
             self._loop = self._loop or Loop(
-                self._update, self.algorithm.tensors, period, self._rows, self.capture
+                self._update, self.algorithm.tensors, period, self.rows, self.capture
             )
             try:
                 self._loop.prepare(draws)

@@ -10,14 +10,10 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +27,6 @@ ADDED = {  # by which schema; None in records from before
     3: ("env_kwargs", "env_wrappers", "env_rewards"),
 }
 FILES = ("record-*.json", "records-*.jsonl")  # that hold one record, and one a line
-PACKAGES = ("rdlib", "torch", "numpy", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
 
 
 class RecordError(ValueError):
@@ -139,34 +134,6 @@ def fingerprint(value: Any) -> str:
 def finite(value: float) -> float | None:
     """JSON has no NaN: None stands for it."""
     return float(value) if math.isfinite(value) else None
-
-
-def provenance() -> dict[str, Any]:
-    """The versions and commit that a record carries."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {"versions": versions, "commit": _commit()}
-
-
-def _commit() -> str | None:
-    """Of this package; with a + where the package itself, not just a text beside it, has changed since.
-    Where git or the repository is missing, as in a container, what RDLIB_COMMIT says."""
-    here, told = Path(__file__).parents[1], os.environ.get("RDLIB_COMMIT") or None
-
-    def git(*arguments: str) -> str:
-        call = ["git", "-C", str(here), *arguments]
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        if not git("ls-files", "__init__.py"):  # installed inside somebody else's repository
-            return told
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return told
 
 
 def save_record(record: Record, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from rdlib.engine.config import ConfigError
 from rdlib.training.checkpoint import CheckpointError, Progress
 from rdlib.training.plan import Plan
 from rdlib.training.policy import about
-from rdlib.training.record import provenance
+from rdlib.training.provenance import provenance
 
 
 def beginning(plan: Plan) -> Progress:

@@ -209,7 +209,20 @@ def test_own_hyperparameters_are_really_used(name):
         assert not torch.equal(first[key][i], second[key][i]), i
 
 
-@pytest.mark.gpu("batched float32 training on a GPU against the CPU's float64")
+@every
+def test_float32_equals_float64_to_its_rounding(name):
+    """The same draws and starts, so the same losses; later updates amplify what rounding makes."""
+    single, double = agents(name, dtype=torch.float32), agents(name)
+    ours, theirs = single.engine.run(0, 2), double.engine.run(0, 2)
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():
+        assert ours[key].dtype == torch.float32 and value.dtype == DOUBLE
+        torch.testing.assert_close(
+            ours[key].double(), value, rtol=2e-3, atol=1e-4, msg=f"{key}: {{}}".format
+        )
+
+
+@pytest.mark.gpu("batched float64 training on a GPU against the CPU's")
 @every
 def test_gpu_equals_cpu(name):
     ours, theirs = agents(name, dtype=DOUBLE, device="cuda"), agents(name)

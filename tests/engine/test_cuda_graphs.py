@@ -70,7 +70,7 @@ def test_more_updates_than_rows_are_run_in_parts(name, monkeypatch):
     monkeypatch.setattr(engine, "ROWS", 4)
     eager, captured = pair(name, Tape())
     assert_equal_runs(eager, captured)
-    assert captured.engine._rows == 4
+    assert captured.engine.rows == 4
 
 
 @pytest.mark.parametrize("name", ["td3n_rd", "iql", "dt", "diffusion_ql"])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from helpers.records import RECORD, evaluation
 
-from rdlib.training import record as record_module
+from rdlib.training import provenance as provenance_module
+from rdlib.training.provenance import provenance
 from rdlib.training.record import (
     ADDED,
     SCHEMA,
@@ -25,7 +26,6 @@ from rdlib.training.record import (
     load_record,
     load_records,
     pack_records,
-    provenance,
     save_record,
 )
 
@@ -287,7 +287,7 @@ def test_only_changes_of_the_package_itself_mark_its_commit(tmp_path, monkeypatc
     git("init")
     git("add", ".")
     git("commit", "-m", "first")
-    monkeypatch.setattr(record_module, "__file__", str(package / "training" / "record.py"))
+    monkeypatch.setattr(provenance_module, "__file__", str(package / "training" / "record.py"))
     clean = provenance()["commit"]
     assert len(clean) == 40
     (tmp_path / "README.md").write_text("two")

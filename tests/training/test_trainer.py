@@ -22,12 +22,12 @@ from rdlib.__main__ import main
 from rdlib.data import catalog
 from rdlib.engine import hardware
 from rdlib.engine.config import ConfigError
-from rdlib.training import record as record_module
 from rdlib.training import resume
 from rdlib.training import trainer as train_module
 from rdlib.training.checkpoint import CHECKPOINT, CheckpointError, load_progress, saved_step
 from rdlib.training.evaluation import Evaluator
 from rdlib.training.policy import load_policy
+from rdlib.training.provenance import provenance
 from rdlib.training.record import load_records
 from rdlib.training.run import Run
 from rdlib.training.trainer import train
@@ -151,7 +151,7 @@ def test_a_run_goes_on_in_the_simulator_that_it_began_with(data, tmp_path, monke
     config = asked(data[0], tmp_path)
     with pytest.raises(Killed):
         train(config, observer=at("save", 3, die))
-    now, stood_at = record_module.provenance(), saved_step(tmp_path)
+    now, stood_at = provenance(), saved_step(tmp_path)
 
     def elsewhere(commit: str, **versions: str) -> dict:
         return {"commit": commit, "versions": {**now["versions"], **versions}}

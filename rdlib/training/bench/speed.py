@@ -10,12 +10,10 @@ import copy
 import gc
 import json
 import math
-import resource
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,66 +22,22 @@ import numpy as np
 import torch
 
 from rdlib import algos
-from rdlib.data.batches import Normaliser, Transitions
-from rdlib.data.dataset import Dataset
 from rdlib.engine import compiled, hardware
 from rdlib.engine.config import ConfigError
 from rdlib.engine.cuda_graphs import Capture, capture_for
 from rdlib.training import evaluation
 from rdlib.training.agents import Agents, assemble
 from rdlib.training.bench import projection
+from rdlib.training.bench.memory import ACT_DIM, OBS_DIM, forget_peak, peak, peak_of_transitions, synthetic
+from rdlib.training.bench.peers import PEER_SIZE, PEERS
 from rdlib.training.bench.roofline import Ceiling, Count, best_seconds, wait
 from rdlib.training.checkpoint import write_atomically
 from rdlib.training.evaluation import Evaluator
-from rdlib.training.record import provenance
+from rdlib.training.provenance import provenance
 
-OBS_DIM, ACT_DIM = 11, 3  # Hopper
 SIZES = (256, 512, 1024)
 CPU = torch.device("cpu")
 AGENTS = {"cpu": (1, 4, 16), "cuda": (1, 5, 15, 45)}  # 5 seeds, of 1, of 3 and of 9 datasets
-
-
-@dataclass(frozen=True)
-class Peer:
-    """The quickest other implementation of an algorithm: updates/s as we measured it on two cores of an AMD
-    EPYC with AVX-512 and no AMX, on Hopper's shapes, batch 256 (DT: 64 windows), by its own defaults and
-    full update loop, no evaluation, compilation not counted."""
-
-    rate: float
-    code: str
-    config: Mapping[str, Any] = field(default_factory=dict)  # sizes of its defaults that are not ours
-
-
-PEERS = {
-    "bc": Peer(1611.0, "unifloral"),
-    "td3bc": Peer(350.0, "JAX-CORL"),
-    "iql": Peer(437.0, "unifloral"),
-    "cql": Peer(25.0, "JAX-CORL", {"depth": 2, "actor_depth": 2}),
-    "edac": Peer(11.8, "CORL, N=10"),
-    "sacn": Peer(48.6, "unifloral, N=10"),
-    "dt": Peer(6.8, "CORL"),
-    "diffusion_ql": Peer(27.4, "official"),
-}
-PEER_SIZE = "updates/s of the peer's size"  # in the rows of those with a `config`
-
-
-def synthetic(size: int, dims: tuple[int, int] = (OBS_DIM, ACT_DIM), seed: int = 0) -> Dataset:
-    """Random transitions, by default of Hopper's shapes, in episodes of 500 steps."""
-    rng = np.random.default_rng(seed)
-    last = np.arange(1, size + 1) % 500 == 0
-    last[-1] = True
-    normal = rng.standard_normal
-    return Dataset.make(
-        name=f"random-{size}",
-        source="hdf5",
-        obs=normal((size, dims[0]), np.float32),
-        act=np.tanh(normal((size, dims[1]), np.float32)),
-        rew=normal(size, np.float32),
-        next_obs=normal((size, dims[0]), np.float32),
-        terminal=last & (rng.random(size) < 0.5),
-        last=last,
-        env_id="Hopper-v5",
-    )
 
 
 def product_rates(device: torch.device) -> dict[str, float]:
@@ -145,7 +99,7 @@ def measure(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    _forget_peak()
+    forget_peak()
     made = make(name, agents, device, overrides, capture=capture)
     counted, period = count_period(made)
     count = period * max(1, 10 // period)
@@ -174,7 +128,7 @@ def measure(
         "GFLOP/s": flops * rate / 1e9,
         "MB/update": counted.bytes / period / 1e6,
         "kernels/update": counted.kernels / period,
-        "MiB": torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else _peak(),
+        "MiB": torch.cuda.max_memory_reserved(device) / 2**20 if device.type == "cuda" else peak(),
     }
     if ceiling:
         products, traffic = (1e3 * f(counted) / period for f in (ceiling.products, ceiling.traffic))
@@ -222,31 +176,6 @@ def playing_seconds(made: Agents) -> float:
         evaluator.close()
         took.append(best)
     return max(0.0, took[1] - took[0]) / 10 * 1000
-
-
-def peak_of_transitions(size: int = 1_000_000) -> float:
-    """MiB that loading `size` Hopper transitions into a store adds to this process's peak."""
-    _forget_peak()
-    before = _peak()
-    dataset = synthetic(size)
-    limits = (-np.ones(ACT_DIM, np.float32), np.ones(ACT_DIM, np.float32))
-    Transitions([dataset], Normaliser([dataset], limits, True, [(1.0, 0.0)]))
-    return _peak() - before
-
-
-def _forget_peak() -> None:
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # of Linux: the peak so far
-
-
-def _peak() -> float:
-    """Peak of this process's resident memory, MiB. Not `ru_maxrss` on Linux: a new process inherits its
-    parent's."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):  # macOS, which counts bytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def report(
