@@ -23,8 +23,7 @@ help:
 	@echo 'make clean   remove .venv, _build and caches (runs/ stays)'
 
 train: $(READY)
-	@mkdir -p runs/td3n_rd
-	$(BIN)/papermill notebooks/train.ipynb runs/td3n_rd/train.ipynb -p algo td3n_rd
+	$(BIN)/papermill notebooks/train.ipynb -p algo td3n_rd
 
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
@@ -76,7 +75,7 @@ pdf: $(READY) _build/.code
 	@rm -rf _build/latex # latexmk does not try again what failed before
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --builder pdflatex
 
-# rdlib comes last: its papermill command takes the place of papermill's own (see rdlib/training/papermill_cli.py).
+# An rdlib from before its papermill plug-in takes papermill's command with it when it is replaced: put that back.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "rdlib needs Python >= 3.11, and '$(PYTHON)' is `$(PYTHON) -V 2>&1`." \
@@ -87,6 +86,8 @@ $(READY): requirements.lock pyproject.toml
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@[ -x $(BIN)/papermill ] || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+	  "$$(grep '^papermill==' requirements.lock)"
 	@touch $@
 
 tables: $(READY)

@@ -39,6 +39,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 # %% tags=["parameters"]
 results = ""  # folder with the folders of records; empty: the repository's book/results
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %% tags=["hide-input"]
 from dataclasses import replace
 from pathlib import Path

@@ -40,6 +40,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 updates = 3000
 seeds = [0, 1, 2]
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np

@@ -39,6 +39,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 environment = "hopper"
 size = 10_000
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %%
 import warnings
 
@@ -47,7 +52,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from rdlib.data import catalog
+from rdlib.data import bundled, catalog
 from rdlib.data.bundled import rollout
 from rdlib.results import plots
 
@@ -90,8 +95,8 @@ for found in data.values():
 # %%
 rows = []
 for entry in catalog.PAPER_DATASETS.values():
-    if entry.short in rollout.statistics():
-        whole = rollout.statistics()[entry.short]
+    if entry.short in bundled.statistics():
+        whole = bundled.statistics()[entry.short]
         rows.append({
             "dataset": entry.short, "measured on": whole["transitions"],
             "episodes": whole["episodes"], "return": whole["return"], "±": whole["std"],

@@ -38,6 +38,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 # %% tags=["parameters"]
 results = "book/results/hardware"  # in a clone of the repository; the installed package has no records
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %% tags=["hide-input"]
 import json
 from pathlib import Path

@@ -35,6 +35,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 seed = 0
 updates = 1500  # of the critic in the last section
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np

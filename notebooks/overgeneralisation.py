@@ -40,6 +40,11 @@ updates = 1200  # gradient updates of the live run
 size = 20_000  # transitions it learns from
 seed = 0
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %%
 from pathlib import Path
 

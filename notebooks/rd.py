@@ -42,6 +42,11 @@ seeds = [0, 1, 2]
 weight = 0.03  # λ
 strong = 0.1  # a λ that is too large here, for comparison
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np

@@ -35,6 +35,11 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
 # %% tags=["parameters"]
 results = ""  # folder of folders of records (quick, paper, …); empty: the repository's book/results
 
+# %% tags=["remove-cell"]
+from rdlib.training.parameters import check_parameters
+
+check_parameters(globals())
+
 # %% tags=["hide-input"]
 from pathlib import Path
 

@@ -29,10 +29,11 @@
 # | `seeds` | `0`, `[0, 1, 2]` or `"0,1,2"`; all seeds train together |
 # | `steps` | gradient updates; 0: as the scale says |
 # | `rd`, `config` | hyperparameters of the plug-in and of the algorithm: `{"weight": 0.03}` or `"weight=0.03"` |
+# | `beside` | `False`: train no behaviour cloning beside it |
 # | `device` | `auto`, `cpu`, `cuda` |
 # | `compile` | `True` on a CPU makes one C++ program of an update, which takes from seconds to two minutes and runs quicker: for long runs |
 # | `together` | most agents in one batch, the others after them; 0: as many as fit. On a CPU, 1 is [often quickest](hardware) for ensembles |
-# | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale; `auto`: `paper` if there is a GPU |
+# | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale, hours on a GPU; `auto`: `quick` |
 # | `out` | folder of the records and the checkpoint; empty: `runs/<algo>/<dataset>` |
 
 # %% tags=["remove-cell"]
@@ -58,14 +59,16 @@ device = "auto"
 compile = False
 together = 0
 scale = "auto"
+beside = True
 out = ""
 
 # %% [markdown]
 # papermill only warns about a parameter that a notebook does not have, and would then train the defaults.
-# Here every name and type is checked, and an unknown one stops the notebook with the nearest known names.
+# Here every name and type of the cell above and of papermill's is checked. An unknown one stops the notebook
+# with the nearest known names.
 
 # %%
-from rdlib.training.request import from_notebook
+from rdlib.training.parameters import from_notebook
 
 asked = from_notebook(globals())
 
@@ -116,19 +119,23 @@ for data in {id(a.dataset): a.dataset for a in plan.agents}.values():
 # %% [markdown]
 # ## Training
 #
-# An interrupted or killed run resumes from its last checkpoint when the same notebook is run again, and a
-# finished one is read back. Beside it trains behaviour cloning (BC), the regression of actions on
-# states that every offline method should beat.
+# After some seconds of updates a line says what the run will take on this machine. An interrupted or killed
+# run resumes from its last checkpoint when the same notebook is run again, and a finished one is read back.
+# Beside it trains behaviour cloning (BC), the regression of actions on states that every offline method
+# should beat, for no more updates than the agent.
 
 # %%
 run = rdlib.train(plan, progress=True)
 
 # %%
-beside = replace(
-    asked, algo="bc", config={}, plugin={}, variants=({},), steps=0, eval_every=0,
-    out=str(plan.out / "bc"),
-)  # fmt: skip
-cloned = rdlib.train(beside, progress=True)
+clones = []
+if beside and plan.recipe.name != "bc":
+    cloning = replace(
+        asked, algo="bc", config={}, plugin={}, variants=({},), steps=0, eval_every=0,
+        out=str(plan.out / "bc"),
+    )  # fmt: skip
+    cloning = make_plan(replace(cloning, steps=min(make_plan(cloning).steps, plan.steps)))
+    clones = rdlib.train(cloning, progress=True).records
 
 # %% [markdown]
 # ## What was learned
@@ -140,15 +147,17 @@ cloned = rdlib.train(beside, progress=True)
 # %% mystnb={"image": {"alt": "Score over gradient updates, of the agent and of behaviour cloning, each with a band, and a level for the behaviour policy"}}
 data = plan.agents[0].dataset
 records = [r for r in run.records if r.dataset == data.name]
-clones = [r for r in cloned.records if r.dataset == data.name]
+curves = {asked.algo: records}
+if clones:
+    curves["bc"] = [r for r in clones if r.dataset == data.name]
 behaviour = plots.dataset_score(data)
-plots.learning_curves({asked.algo: records, "bc": clones}, {f"mean of {data.name}": behaviour});
+plots.learning_curves(curves, {f"mean of {data.name}": behaviour});
 
 # %%
 rows = [
     {"": r.algo, "dataset": r.dataset, "seed": str(r.seed), "updates": f"{r.stopped_at:,}",
      "status": r.status, "untrained": r.scores()[0], "last": r.last_score(), "best": r.best_score()}
-    for r in run.records + cloned.records
+    for r in run.records + clones
 ]  # fmt: skip
 rows += [{"": "behaviour policy", "dataset": data.name, "last": behaviour}]
 print("score: 100 (return - random) / (expert - random), D4RL's" if records[0].reference else "returns")

@@ -155,4 +155,7 @@ def test_wheel_metadata(wheel):
     for requirement in core.values():
         assert [s.operator for s in requirement.specifier] == [">="], requirement
     [scripts] = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
-    assert "papermill = rdlib.training.papermill_cli:main" in wheel.read(scripts).decode()
+    points = wheel.read(scripts).decode()
+    assert "[papermill.io]\nrdlib-runs.ipynb = rdlib.training.papermill_cli:RUNS" in points
+    # Of commands it brings none: `papermill` stays papermill's, and is whole after rdlib is gone.
+    assert "console_scripts" not in points and not [n for n in wheel.namelist() if "/scripts/" in n]

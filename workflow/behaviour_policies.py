@@ -266,7 +266,7 @@ def select(
 
 def measure(environments: Sequence[str], target: Path, most: int = 100_000) -> dict[str, dict[str, Any]]:
     """Roll out the bundled datasets of `environments`, `most` transitions at most of each, and write what
-    they hold into `target`, beside what it says of others (see `rdlib.data.bundled.rollout.statistics`)."""
+    they hold into `target`, beside what it says of others (see `rdlib.data.bundled.statistics`)."""
     known = json.loads(target.read_text()) if target.exists() else {}
     for environment in environments:
         for quality in rollout.qualities(environment):

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdlib.data import environments
+from rdlib.data.bundled import statistics
 from rdlib.data.checks import DataError, NotFoundError
 from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec
@@ -119,14 +119,12 @@ def names() -> list[Name]:
     """Every name with a known meaning, bundled ones first. `load` takes paths and other Minari ids
     too.
     """
-    from rdlib.data.bundled import rollout
-
-    found, measured = [], rollout.statistics()
+    found, scores = [], statistics()
     for entry in PAPER_DATASETS.values():
         env_id = d4rl.FAMILIES[entry.environment].env_id
         v5 = env_id.replace("-v4", "-v5")
         theirs = entry.d4rl_score
-        score = measured[entry.short]["score"] if entry.short in measured else None
+        score = scores[entry.short]["score"] if entry.short in scores else None
         licence = "MIT" if entry.bundled.startswith("rd/") else "CC-BY-4.0"
         for name in (entry.short, entry.bundled):
             found.append(Name(name, "bundled", v5, licence, score, theirs))
@@ -281,6 +279,8 @@ def _clipped(d: Dataset, env: str | None) -> Dataset:
         raise DataError(f"{d.name}: clip_actions needs limits, and the environment is not stated; give env")
     if spec is None:
         return d
+    from rdlib.data import environments
+
     made = environments.make(spec, 1)
     made.close()
     return d.clipped(made.act_low, made.act_high)

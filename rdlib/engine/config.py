@@ -30,9 +30,10 @@ class ConfigError(ValueError):
 
 
 def near(name: Any, known: Iterable[str]) -> str:
-    """The known names that look like `name`, three at most, with commas between; all where none does."""
+    """The known names that look like `name`, or else most like it, with commas between: three at most."""
     known = sorted(known)
-    return ", ".join(difflib.get_close_matches(str(name), known, n=3) or known)
+    close = difflib.get_close_matches(str(name), known, n=3)
+    return ", ".join(close or difflib.get_close_matches(str(name), known, n=3, cutoff=0.0))
 
 
 def later(default: Any) -> Any:

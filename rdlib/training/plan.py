@@ -17,7 +17,7 @@ from rdlib.data.env_spec import EnvSpec, limit_of, with_arguments
 from rdlib.engine import compiled, hardware
 from rdlib.engine.config import ConfigError, recorded
 from rdlib.training.record import fingerprint
-from rdlib.training.request import PLUGIN_PREFIX, TrainConfig
+from rdlib.training.request import PLUGIN_PREFIX, TrainConfig, dataset_names
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,11 @@ def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = No
         raise ConfigError(f"precision = 'tf32' needs a GPU that has it, and the device is {device}")
     if asked.compile:
         compiled.check(device)
-    scale = asked.scale
-    if scale == "auto":
-        scale = "paper" if device.type == "cuda" else "quick"
+    scale = "quick" if asked.scale == "auto" else asked.scale
     size = recipe.entry.scales[scale]
     variants_of(asked, recipe, size.overrides)  # a wrong field is told before data are fetched
     if given is None:
-        names = [name.strip() for name in asked.dataset.split(",")]
+        names = dataset_names(asked.dataset)
         if len(set(names)) < len(names):
             raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
         datasets = [_load(name, asked, size.size) for name in names]
@@ -111,7 +109,6 @@ def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = No
             "give steps, or train them apart"
         )
     steps = asked.steps or max(lengths, default=size.steps)
-    default_out = Path("runs") / asked.algo / asked.dataset.replace("/", "-")
     plan = Plan(
         asked=asked,
         recipe=recipe,
@@ -128,7 +125,7 @@ def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = No
             for seed in asked.seeds
         ),
         env=env,
-        out=Path(asked.out) if asked.out else default_out,
+        out=asked.folder,
     )
     runs = {fingerprint(agent.identity(plan)) for agent in plan.agents}
     if len(runs) < len(plan.agents):

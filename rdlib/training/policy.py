@@ -74,7 +74,7 @@ def about(plan: Plan) -> About:
 
 def load_policy(out: Path | str, device: torch.device | str = "cpu") -> Policy:
     """The agents of the run in folder `out`. Raises CheckpointError."""
-    path = Path(out) / CHECKPOINT
+    path = Path(out).expanduser() / CHECKPOINT
     saved = load_run(path, str(device))
     who, progress = saved.progress.policy, saved.progress
     environments.warn_of_version(progress.provenance["versions"]["mujoco"], f"the run in {out}")

@@ -286,7 +286,7 @@ def _plain(kind: Any) -> tuple[type, ...]:
     return tuple(found)
 
 
-def load_records(*folders: Path) -> list[Record]:
+def load_records(*folders: Path | str) -> list[Record]:
     """Every record in `folders` (not below them: a run keeps what it trained to compare with in a
     folder of its own). Raises RecordError if a folder has none, one cannot be read, or one run appears
     twice."""
@@ -298,10 +298,10 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(path for pattern in FILES for path in folder.glob(pattern))
 
 
-def load_files(*folders: Path) -> list[tuple[str, Record]]:
+def load_files(*folders: Path | str) -> list[tuple[str, Record]]:
     """The same, each record with the words that say where it stands: its file, and a packed one's line."""
     records = []
-    for folder in folders:
+    for folder in (Path(folder).expanduser() for folder in folders):
         if not (paths := files_in(folder)):
             raise RecordError(f"{folder}: no records")
         for path in paths:

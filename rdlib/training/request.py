@@ -1,55 +1,60 @@
-"""What a user asks for: the configuration of a run, and how notebooks and command lines give it."""
+"""What a user asks for: the configuration of a run, its command line and its folder. Imports no torch."""
 
 import dataclasses
 import json
+import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from rdlib.engine.config import PRECISIONS, ConfigError, is_config_value, kind_of, near
+import tyro
+
+from rdlib.engine.config import PRECISIONS, ConfigError, is_config_value, kind_of
 
 SCALES = ("auto", "quick", "paper")
 DTYPES = ("float32", "float64")
 PLUGIN_PREFIX = "plugin."
+_Plugin = Annotated[Mapping[str, Any], tyro.conf.arg(name="rd", aliases=["--plugin"])]
+_Variants = Annotated[
+    tuple[Mapping[str, Any], ...],
+    tyro.conf.arg(name="variant", help_behavior_hint="(default: one group as configured)"),
+    tyro.conf.UseAppendAction,
+]
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run of A = datasets x variants x seeds agents. 0 or "" means: as the scale says."""
 
-    algo: str = "td3n_rd"  # see rdlib.algos.names()
-    dataset: str = "hopper-medium"  # a name, or several of one environment with commas between
-    seeds: tuple[int, ...] = (0,)
-    steps: int = 0  # gradient updates
-    scale: str = "auto"  # "quick" (minutes on 2 cores), "paper", "auto": paper if there is a GPU
-    config: Mapping[str, Any] = field(default_factory=dict)  # fields of the algorithm's Config
-    plugin: Mapping[str, Any] = field(default_factory=dict)  # fields of RDConfig or DR3Config
-    # Hyperparameter variants trained side by side: fields of Config, "plugin.…" for the plug-in's.
-    variants: tuple[Mapping[str, Any], ...] = ({},)
-    size: int = 0  # transitions, of bundled datasets
-    eval_every: int = 0  # gradient updates between evaluations
+    algo: str = "td3n_rd"  # bc dt td3bc cql iql edac diffusion_ql sacn td3n; with a critic + _rd _dr3 _ln
+    dataset: str = "hopper-medium"  # a name (see `data list`), path or Minari id; or several, with commas
+    seeds: tuple[int, ...] = (0,)  # with commas between; they train together
+    steps: int = 0  # gradient updates; 0: as the scale says
+    scale: str = "auto"  # quick (minutes on two cores, small networks), paper (as published), auto: quick
+    config: Mapping[str, Any] = field(default_factory=dict)  # fields of the algorithm's configuration
+    plugin: _Plugin = field(default_factory=dict)  # fields of RD's (or DR3's) configuration
+    variants: _Variants = ({},)  # fields of one more group of agents, plugin.NAME for RD's; repeatable
+    size: int = 0  # transitions of a bundled dataset; 0: as the scale says
+    eval_every: int = 0  # gradient updates between evaluations; 0: as the scale says
     episodes: int = 10  # per agent and evaluation
     last_k: int = 3  # evaluations that the last-iterate score averages
-    env: str = ""  # gymnasium id to evaluate on, where the dataset does not say; or module:Name-v0
+    env: str = ""  # gymnasium id, or module:Name-v0, to evaluate on, where the dataset does not say
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)  # arguments of that environment
     horizon: int = 0  # steps after which an episode ends, of data that do not say it; 0: as the data say
     clip_actions: bool = False  # set the data's actions beyond the environment's limits to the limits
-    device: str = "auto"  # "cpu", "cuda", "cuda:1", "auto": cuda if there is one
-    dtype: str = "float32"
-    precision: str = (
-        "auto"  # of matrix products: "float32", "tf32", "bf16"; "auto": see rdlib.engine.hardware
-    )
-    compile: bool = False  # updates as compiled programs, on a CPU (rdlib.engine.compiled)
-    together: int = (
-        0  # most agents in one batch, the others after them (rdlib.training.halves); 0: as many as fit
-    )
-    out: str = ""  # folder of records and checkpoint; "": runs/<algo>/<dataset>
+    device: str = "auto"  # cpu, cuda, cuda:N, auto: cuda if there is one
+    dtype: str = "float32"  # of the networks: float32 or float64
+    precision: str = "auto"  # of matrix products: float32, tf32, bf16, auto: the quickest accurate one
+    compile: bool = False  # updates as compiled programs, on a CPU: quicker after seconds of a compiler
+    together: int = 0  # most agents in one batch, the others after them; 0: as many as fit
+    out: str = ""  # folder of records and checkpoint; default: runs/ALGO/DATASET
 
     def __post_init__(self):
         for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            default = f.default if f.default is not dataclasses.MISSING else {}
+            value, default = getattr(self, f.name), default_of(f)
             fits = isinstance(value, Mapping) if default == {} else is_config_value(value, default)
             if not fits:
                 raise ConfigError(f"{f.name} = {value!r} is {kind_of(value)}, expected {kind_of(default)}")
@@ -59,13 +64,9 @@ class TrainConfig:
         for name in ("episodes", "last_k"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}, expected at least 1")
-        if self.scale not in SCALES:
-            raise ConfigError(f"scale = {self.scale!r}, expected one of {', '.join(SCALES)}")
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype = {self.dtype!r}, expected one of {', '.join(DTYPES)}")
-        if self.precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise ConfigError(f"precision = {self.precision!r}, expected one of {known}")
+        for name, known in (("scale", SCALES), ("dtype", DTYPES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.precision in ("tf32", "bf16") and self.dtype == "float64":
             raise ConfigError(f"precision = {self.precision!r} rounds float32; dtype is 'float64'")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -77,79 +78,95 @@ class TrainConfig:
                 f"variants = {self.variants!r}, expected at least one mapping (possibly {{}})"
             )
 
-
-def from_notebook(names: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that a notebook's parameters ask for.
-
-    `names` is the notebook's `globals()` straight after the parameters cell, where papermill has put
-    whatever it was given: it only warns about names that the notebook does not know, and would train
-    the defaults. So every public name must be a parameter, of the right type. `rd` stands for the
-    plug-in's fields; `seeds` may be an integer, a list or "0,1,2"; `config` and `rd` may be
-    "name=value,…". Raises ConfigError.
-    """
-    known = {"rd" if f.name == "plugin" else f.name for f in dataclasses.fields(TrainConfig)}
-    given = {k: v for k, v in names.items() if not k.startswith("_") and k not in _IPYTHON}
-    for name in given.keys() - known:
-        raise ConfigError(f"parameter {name!r} is unknown; near: {near(name, known)}")
-    for name in ("config", "rd", "env_kwargs"):
-        if isinstance(given.get(name), str):
-            given[name] = assignments(given[name])
-    seeds = given.get("seeds", (0,))
-    if isinstance(seeds, str):
-        seeds = seeds.split(",")
-    given["seeds"] = tuple(_integer(s) for s in (seeds if isinstance(seeds, list | tuple) else [seeds]))
-    if isinstance(given.get("variants"), list):  # JSON, and so papermill, has no tuples
-        given["variants"] = tuple(given["variants"])
-    if "rd" in given:
-        given["plugin"] = given.pop("rd")
-    return TrainConfig(**given)
+    @property
+    def folder(self) -> Path:
+        """Where records and checkpoint go: `out`, or runs/ALGO/DATASET with a path's parts joined."""
+        if self.out:
+            return Path(self.out).expanduser()
+        parts = [part.strip("~. ") for part in re.split(r"[/\\]", self.dataset)]
+        return Path("runs") / self.algo / ("-".join(filter(None, parts)) or "data")
 
 
-_IPYTHON = {"In", "Out", "get_ipython", "exit", "quit", "open", "from_notebook"}
+def default_of(f: dataclasses.Field) -> Any:
+    """The default of a field of TrainConfig."""
+    return f.default if f.default is not dataclasses.MISSING else {}
 
 
-def _integer(value: Any) -> int:
-    if isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
-    if type(value) is int:
-        return value
-    raise ConfigError(f'seeds: {value!r} is not an integer; expected 0 or [0, 1, 2] or "0,1,2"')
+def dataset_names(text: str) -> list[str]:
+    """The datasets that `text` names, with commas between; a comma inside the path of a file that exists
+    belongs to the path."""
+    parts, names = text.split(","), []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        end = next((n for n in ends if os.path.exists(os.path.expanduser(",".join(parts[:n]).strip()))), 1)
+        names.append(",".join(parts[:end]).strip())
+        parts = parts[end:]
+    return names
 
 
 def assignments(text: str) -> dict[str, Any]:
-    """`beta=0.5,target=min` as a dictionary; values are JSON where they are, else words."""
+    """`beta=0.5,target=min,sizes=[1,2]` or a JSON object as a dictionary; values are JSON where they are,
+    else words. Raises ConfigError."""
+    if text.lstrip().startswith("{"):
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"{text!r} is neither name=value,… nor a JSON object: {error}") from None
     found: dict[str, Any] = {}
-    for part in filter(None, text.split(",")):
+    for part in filter(None, _apart(text)):
         name, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise ConfigError(f"{part!r}: expected name=value")
         if name in found:
             raise ConfigError(f"{text!r}: {name} is given twice")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        found[name] = _value(value)
     return found
+
+
+def _apart(text: str) -> list[str]:
+    """`text` cut at its commas, but for those in brackets, braces or quotes."""
+    parts, depth, quoted = [""], 0, False
+    for before, letter in zip(" " + text, text):
+        quoted ^= letter == '"' and before != "\\"
+        depth += 0 if quoted else (letter in "[{") - (letter in "]}")
+        if letter == "," and not depth and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if depth or quoted:
+        raise ConfigError(f"{text!r}: a bracket or quotation mark is not closed")
+    return parts
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def command(asked: TrainConfig, program: str = "python -m rdlib train") -> str:
     """The literal command line that asks for `asked`."""
     words = program.split()
     for f in dataclasses.fields(TrainConfig):
-        value = getattr(asked, f.name)
-        default = f.default if f.default is not dataclasses.MISSING else {}
-        if value == default and f.name != "algo":
+        value, name = getattr(asked, f.name), {"plugin": "rd", "variants": "variant"}.get(f.name, f.name)
+        if value == default_of(f) and f.name != "algo":
             continue
         if f.name == "variants":
-            words += [w for v in value for w in ("--variant", _assigned(v))]
-            continue
-        if value is True:
-            words.append(f"--{f.name}")
-            continue
-        text = _assigned(value) if isinstance(value, Mapping) else value
-        words += [f"--{f.name}", ",".join(map(str, text)) if isinstance(text, tuple) else str(text)]
+            words += [w for v in value for w in (f"--{name}", assigned(v))]
+        elif isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        else:
+            text = assigned(value) if isinstance(value, Mapping) else value
+            words += [f"--{name}", ",".join(map(str, text)) if isinstance(text, tuple) else str(text)]
     return shlex.join(words)
 
 
-def _assigned(values: Mapping[str, Any]) -> str:
-    return ",".join(f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in values.items())
+def assigned(values: Mapping[str, Any]) -> str:
+    """What `assignments` reads back."""
+
+    def word(value: Any) -> str:
+        plain = isinstance(value, str) and not re.search(r'[,"\[\]{}]', value) and _value(value) == value
+        return value if plain and value == value.strip() else json.dumps(value, ensure_ascii=False)
+
+    return ",".join(f"{name}={word(value)}" for name, value in values.items())

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import rdlib
-from rdlib.data.bundled import rollout
+from rdlib.data import bundled
 from rdlib.results.tables import TableError
 from rdlib.training.record import RecordError, load_records
 
@@ -66,7 +66,7 @@ def results(tmp_path):
         ("quick/td3n_rd/hopper-medium:steps", "12,000"),
         ("quick/td3n_rd/hopper-medium:plugin.weight", "0.1"),
         ("quick/td3n_rd/hopper-medium:config.target", "lcb"),
-        ("quick/td3n_rd/hopper-medium:data", f"{rollout.statistics()['hopper-medium']['score']:.1f}"),
+        ("quick/td3n_rd/hopper-medium:data", f"{bundled.statistics()['hopper-medium']['score']:.1f}"),
     ],
 )
 def test_a_number_comes_from_the_records(extension, results, text, words):

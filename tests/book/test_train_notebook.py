@@ -1,4 +1,4 @@
-"""The notebook is the third door to the same training, and refuses what it does not know."""
+"""The notebook is the third interface to the same training, and refuses what it does not know."""
 
 import re
 import shlex
@@ -13,7 +13,8 @@ from papermill.exceptions import PapermillExecutionError
 from safetensors.torch import load_file
 
 import rdlib
-from rdlib.__main__ import parser
+from rdlib.__main__ import parse
+from rdlib.training.parameters import literals
 from rdlib.training.record import load_records
 
 NOTEBOOK = str(Path(__file__).parents[2] / "notebooks" / "train.ipynb")
@@ -62,7 +63,8 @@ def test_it_runs_to_the_end(done):
     assert all(c.execution_count for c in code) and not outputs(notebook, "error")
     run = folder / "deep" / "run"
     assert len(load_records(run)) == 2 * 2
-    assert [r.algo for r in load_records(run / "bc")] == ["bc"] * 2  # beside it, of two seeds
+    clones = load_records(run / "bc")  # beside it, of two seeds, and for no more updates
+    assert [(r.algo, r.steps) for r in clones] == [("bc", 20)] * 2
     assert not (folder / "runs").exists()
 
 
@@ -94,17 +96,66 @@ def test_it_trains_what_python_trains(done, tmp_path, same_product):
 def test_the_command_that_it_prints(done):
     folder, notebook = done
     [line] = re.findall(r"^python -m rdlib train .*$", printed(notebook), re.MULTILINE)
-    a = parser().parse_args(shlex.split(line)[3:])
+    a = parse(shlex.split(line)[3:]).asked()
     assert (a.algo, a.dataset, a.seeds) == ("td3n_rd", str(folder / "tiny.hdf5"), (0, 1))
-    assert (a.steps, a.config, a.plugin, a.out) == (20, CONFIG, "weight=0.5", "deep/run")
-    assert a.variant == ["", "beta=2.0"]
+    assert (a.steps, a.config, a.plugin, a.out) == (20, TINY, {"weight": 0.5}, "deep/run")
+    assert a.variants == ({}, {"beta": 2.0})
+
+
+def test_without_the_clone(tmp_path):
+    write_hdf5(tmp_path / "tiny.hdf5")
+    notebook = execute(
+        tmp_path, algo="td3bc", dataset="tiny.hdf5", env="Hopper-v5", steps=1e1, rd=None, episodes=1,
+        config="width=8,actor_width=8", beside="false",
+    )  # fmt: skip
+    assert not outputs(notebook, "error")
+    run = tmp_path / "runs" / "td3bc" / "tiny.hdf5"
+    assert load_records(str(run)) and not (run / "bc").exists()
+
+
+def test_all_cells_run_again_in_the_same_kernel_with_imports_of_the_reader_s_own(tmp_path):
+    """As "run all" does twice, after what the reader has imported above; on Colab `google` is there."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    end = next(i for i, c in enumerate(notebook.cells) if "make_plan(asked)" in c.source)
+    cells = [c for c in notebook.cells[:end] if c.cell_type == "code"]
+    own = nbformat.v4.new_code_cell("import os, math\ngoogle = object()\ncommand = 3")
+    twice = [own, *cells, *cells, nbformat.v4.new_code_cell("print(asked == type(asked)())")]
+    notebook.cells = [nbformat.v4.new_code_cell(c.source) for c in twice]
+    nbformat.write(notebook, tmp_path / "twice.ipynb")
+    papermill.execute_notebook(
+        str(tmp_path / "twice.ipynb"), str(tmp_path / "done.ipynb"), cwd=str(tmp_path), progress_bar=False
+    )
+    assert printed(nbformat.read(tmp_path / "done.ipynb", as_version=4)).endswith("True\n")
+
+
+OTHERS = sorted(p for p in Path(NOTEBOOK).parent.glob("*.ipynb") if p.name != "train.ipynb")
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_every_other_notebook_checks_its_parameters_straight_after_them(path):
+    cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    [at] = [i for i, c in enumerate(cells) if "parameters" in c.metadata.get("tags", [])]
+    assert literals(cells[at].source) and "check_parameters(globals())" in cells[at + 1].source
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"update": 1}, "'update' is unknown; near: updates"),
+        ({"updates": "many"}, "updates: 'many' is a str"),
+    ],
+)
+def test_another_notebook_refuses_what_it_does_not_know(given, message, tmp_path):
+    source, target = Path(NOTEBOOK).with_name("rd.ipynb"), tmp_path / "x.ipynb"
+    with pytest.raises(PapermillExecutionError, match=f"ConfigError.*{message}"):
+        papermill.execute_notebook(str(source), str(target), given, cwd=str(tmp_path), progress_bar=False)
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"algos": "td3n"}, "parameter 'algos' is unknown; near: algo"),
-        ({"steps": "many"}, "steps = 'many' is a str, expected a"),
+        ({"steps": "many"}, "steps: 'many' is a str, expected an int"),
     ],
 )
 def test_what_it_refuses(parameters, message, tmp_path):

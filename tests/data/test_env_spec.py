@@ -16,8 +16,9 @@ from rdlib.data.env_spec import EnvSpec, SimulationError, complete, with_argumen
 from rdlib.data.environments import GymnasiumEnv, PlanarEnv, check_fits, make
 from rdlib.data.readers.minari import read_minari
 from rdlib.data.report import examine
+from rdlib.training.parameters import from_notebook
 from rdlib.training.plan import make_plan
-from rdlib.training.request import ConfigError, TrainConfig, from_notebook
+from rdlib.training.request import ConfigError, TrainConfig
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning"),

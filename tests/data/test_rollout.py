@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from rdlib.data import DataError, catalog, environments, load, normalised_score
+from rdlib.data import DataError, bundled, catalog, environments, load, normalised_score
 from rdlib.data.bundled import rollout
 from rdlib.engine import hardware
 from rdlib.engine.nets import GaussianActor
@@ -44,7 +44,7 @@ def test_the_policies_ship_with_what_load_needs():
     own = [e for e in catalog.PAPER_DATASETS.values() if e.bundled.startswith("rd/")]
     assert rollout.bundled_environments() == sorted({e.environment for e in own})
     made = {f"{e}-{q}" for e in rollout.bundled_environments() for q in rollout.qualities(e)}
-    assert made == {e.short for e in own} == rollout.statistics().keys()
+    assert made == {e.short for e in own} == bundled.statistics().keys()
     assert ABOUT["env_id"] == "Hopper-v5"
     names = ["random", "medium", "expert", *(f"replay/{i}" for i in range(len(ABOUT["replay"])))]
     for name in names:

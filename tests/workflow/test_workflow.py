@@ -17,14 +17,15 @@ import yaml
 from helpers.records import record, runs
 
 from rdlib import algos
-from rdlib.__main__ import parser
+from rdlib.__main__ import parse
 from rdlib.algos import cells
 from rdlib.engine.config import ConfigError
 from rdlib.engine.rng import Streams
 from rdlib.results import grid, tables
 from rdlib.training import plan
+from rdlib.training.parameters import from_notebook
 from rdlib.training.record import RecordError, load_records, save_record
-from rdlib.training.request import PLUGIN_PREFIX, TrainConfig, from_notebook
+from rdlib.training.request import PLUGIN_PREFIX, TrainConfig
 from rdlib.training.trainer import train
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,7 @@ def test_the_command_of_a_cell_that_was_not_run_is_one_that_the_command_line_tak
     for (algo, dataset), line in commands.items():
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "rdlib"]
-        asked = parser().parse_args(words[3:])
+        asked = parse(words[3:]).asked()
         assert (asked.algo, asked.seeds, asked.scale) == (algo, grid.SEEDS, "paper")
         assert tables.catalog.short_name(asked.dataset) == dataset
 

@@ -37,6 +37,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from rdlib.data import environments
+from rdlib.data.bundled import POLICIES
 from rdlib.data.checks import DataError, disk_error
 from rdlib.data.dataset import Dataset, cache_root
 from rdlib.data.readers import minari
@@ -49,7 +50,6 @@ from rdlib.engine.rng import Streams
 LOCOMOTION = ("random", "medium", "medium-replay", "medium-expert", "expert")
 DEXTEROUS = ("demos", "cloned")
 DEMOS = 25  # episodes, as many as D4RL's human demonstrations
-POLICIES = Path(__file__).with_name("policies")
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
 GRID = 2.0**-16  # what actions are rounded to; float32 holds its multiples exactly
 VERSION = 1  # of the datasets; goes up when roll-outs of the same policies change. 0: acted in float32
@@ -71,14 +71,6 @@ def about(environment: str) -> dict[str, Any]:
     """How the policies of `environment` were trained, and their measured returns."""
     with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
         return json.loads(file.metadata()["about"])
-
-
-@functools.cache
-def statistics() -> dict[str, dict[str, Any]]:
-    """What the bundled datasets hold, by short name, as `rdlib.online measure` found it on their first
-    transitions: how many of these, episodes, mean return and its deviation over episodes, mean score,
-    MuJoCo version."""
-    return json.loads((POLICIES / "measured.json").read_text())
 
 
 def policy(environment: str, name: str) -> GaussianActor:
