@@ -148,7 +148,8 @@ def test_values_outside_the_data_are_never_asked_for():
 
 
 def test_the_schedule_is_half_a_cosine_from_the_first_update_to_the_last():
-    algorithm, _, streams, _ = scheduled("iql", 1000, config={"actor_lr": 3e-4})
+    made = scheduled("iql", 1000, config={"actor_lr": 3e-4})
+    algorithm, streams = made.algorithm, made.streams
 
     def rates(step: int, count: int = 1) -> list[float]:
         return algorithm.noise(streams, step, count)["actor_lr"].tolist()
