@@ -181,13 +181,35 @@ class DataInspect(DataMake):
 
 
 @dataclass(frozen=True)
+class DataCheck:
+    """Whether a dataset stands in for D4RL's: trains BC and TD3+BC on it."""
+
+    name: Positional[str]  # a name, a path to an .hdf5 or .npz, or a Minari id or folder
+    size: int = 0  # transitions of a bundled dataset; 0: as many as it has
+    steps: int = 100_000  # gradient updates of each agent
+    seeds: tuple[int, ...] = (0, 1, 2)  # with commas between
+    algos: str = "bc,td3bc"  # with commas between; none: train nothing
+    like: str = ""  # D4RL's dataset to hold it against; default: that of its name
+    out: Path | None = None  # folder; default runs/check/NAME
+
+    def __call__(self) -> None:
+        from rdlib.training import data_check
+
+        out = self.out or Path("runs") / "check" / self.name.strip("/").replace("/", "-")
+        algos = () if self.algos == "none" else self.algos.split(",")
+        asked = (self.steps, self.seeds, self.size or None, self.like)
+        print(data_check.table(data_check.check(self.name, out, *asked, algos=algos)))
+
+
+@dataclass(frozen=True)
 class Data:
-    """List, make or inspect datasets."""
+    """List, make, inspect or check datasets."""
 
     what: (
         Annotated[DataList, subcommand("list")]
         | Annotated[DataMake, subcommand("make")]
         | Annotated[DataInspect, subcommand("inspect")]
+        | Annotated[DataCheck, subcommand("check")]
     )
 
     def __call__(self) -> None:

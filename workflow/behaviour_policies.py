@@ -1,10 +1,11 @@
 """How the bundled behaviour policies were trained: online SAC, from rdlib's own pieces.
 
-    python -m rdlib.online train --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
-    python -m rdlib.online select runs/behaviour/hopper-s1 runs/behaviour/hopper-s1 \\
+    python workflow/behaviour_policies.py train --env_id Hopper-v5 --seed 1 --out runs/behaviour/hopper-s1
+    python workflow/behaviour_policies.py select runs/behaviour/hopper-s1 runs/behaviour/hopper-s1 \\
         rdlib/data/bundled/policies/hopper.safetensors
-    python -m rdlib.online demonstrate runs/behaviour/pen-s1 rdlib/data/bundled/policies/pen.safetensors
-    python -m rdlib.online measure hopper pen
+    python workflow/behaviour_policies.py demonstrate runs/behaviour/pen-s1 \\
+        rdlib/data/bundled/policies/pen.safetensors
+    python workflow/behaviour_policies.py measure hopper pen
 
 Writes `snapshots.safetensors` (the actor every `snapshot_every` environment steps, from the untrained one
 on), `curve.json` (returns of sampled actions at each snapshot) and a checkpoint from which the same
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from safetensors.torch import load_file, save, save_file
@@ -28,10 +30,10 @@ import rdlib
 from rdlib.algos import bc, sacn
 from rdlib.data import catalog, environments
 from rdlib.data.batches import EPSILON
-from rdlib.data.bundled import rollout
+from rdlib.data.bundled import POLICIES, rollout
 from rdlib.data.bundled.rollout import actor_like
 from rdlib.data.readers.episodes import Episode
-from rdlib.engine import hardware
+from rdlib.engine import compiled, hardware
 from rdlib.engine.base import Batch
 from rdlib.engine.engine import Engine
 from rdlib.engine.nets import GaussianActor
@@ -56,6 +58,7 @@ class Recipe:
     reward_scale: float = 1.0  # what the learner's rewards are multiplied by; returns are told raw
     recent: int = 0  # updates draw from so many transitions, the latest; 0: from all
     entropy: float = -1.0  # target entropy of the policy, per dimension of the action
+    compile: bool = False  # updates as compiled programs (rdlib.engine.compiled)
     sac: sacn.Config = field(
         default_factory=lambda: sacn.Config(
             n_critics=2, target="min", depth=2, actor_width=128, actor_depth=2
@@ -129,7 +132,8 @@ def train_online(recipe: Recipe, out: Path) -> None:
     agent = sacn.SACN([recipe.sac], streams, env.obs_dim, env.act_dim)
     agent.target_entropy = recipe.entropy * env.act_dim
     replay = Replay(recipe.steps + recipe.copies, env.obs_dim, env.act_dim, recipe.recent)
-    engine = Engine(agent, streams, replay.drawn, replay.gather)
+    capture = compiled.Programs() if recipe.compile else None
+    engine = Engine(agent, streams, replay.drawn, replay.gather, capture)
     snapshots: dict[str, torch.Tensor] = {}
     curve: list[dict] = []
     stages = [{"from": 0, "recipe": dataclasses.asdict(recipe)}]
@@ -166,7 +170,7 @@ def train_online(recipe: Recipe, out: Path) -> None:
             record = {
                 "stages": stages, "steps": done, "updates": updates,
                 "rdlib": rdlib.__version__, "torch": torch.__version__,
-                "mujoco": environments.mujoco.__version__, "curve": curve,
+                "mujoco": mujoco.__version__, "curve": curve,
             }  # fmt: skip
             # The checkpoint last: a run that is killed before goes on from the one before, and makes again
             # what the other two have more.
@@ -276,7 +280,7 @@ def measure(environments: Sequence[str], target: Path, most: int = 100_000) -> d
             ]
             known[f"{environment}-{quality}"] = {
                 "episodes": len(found), "transitions": size, "return": float(np.mean(found)),
-                "std": float(np.std(found)), "mujoco": environments.mujoco.__version__,
+                "std": float(np.std(found)), "mujoco": mujoco.__version__,
                 "score": catalog.normalised_score(environment, np.mean(found)).item(),
             }  # fmt: skip
             known = dict(sorted(known.items()))
@@ -361,6 +365,9 @@ def main() -> None:
     run.add_argument("--reward_scale", type=float, default=Recipe.reward_scale)
     run.add_argument("--updates_per_step", type=float, default=Recipe.updates_per_step)
     run.add_argument("--recent", type=int, default=Recipe.recent)
+    run.add_argument("--copies", type=int, default=Recipe.copies)
+    run.add_argument("--random_steps", type=int, default=Recipe.random_steps)
+    run.add_argument("--compile", action="store_true", help="updates as compiled programs")
     run.add_argument("--entropy", type=float, default=Recipe.entropy)
     run.add_argument("--gamma", type=float, default=sacn.Config.gamma)
     run.add_argument("--actor_lr", type=float, default=sacn.Config.actor_lr)
@@ -380,7 +387,7 @@ def main() -> None:
     whole = commands.add_parser("measure", help="roll out datasets and note what they hold")
     whole.add_argument("environments", nargs="+", help="hopper, …")
     whole.add_argument("--most", type=int, default=100_000, help="transitions of each")
-    whole.add_argument("--target", type=Path, default=rollout.POLICIES / "measured.json")
+    whole.add_argument("--target", type=Path, default=POLICIES / "measured.json")
     a = parser.parse_args()
     if a.command == "train":
         given = vars(a)

@@ -1,6 +1,7 @@
 """Dataset names, where they lead, and D4RL's reference scores.
 
-Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v1` (bundled), `pen-demos` (bundled; there is
+Accepted everywhere: `hopper-medium` or `rd/hopper/medium-v1` (bundled), `rd/hopper/medium-v2` (bundled, of
+newer policies), `pen-demos` (bundled; there is
 no bundled `pen-human`, since no human made it), `door-human` or `D4RL/door/human-v2` (bundled),
 `d4rl/hopper-medium-v2` (downloaded), a path to an .hdf5 or .npz file or a Minari folder, and any other
 Minari id.
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdlib.data.bundled import statistics
+from rdlib.data.bundled import VERSION, statistics
 from rdlib.data.checks import DataError, NotFoundError
 from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec
@@ -119,7 +120,7 @@ def names() -> list[Name]:
     """Every name with a known meaning, bundled ones first. `load` takes paths and other Minari ids
     too.
     """
-    found, scores = [], statistics()
+    found, scores, newest = [], statistics(), statistics(2)
     for entry in PAPER_DATASETS.values():
         env_id = d4rl.FAMILIES[entry.environment].env_id
         v5 = env_id.replace("-v4", "-v5")
@@ -128,6 +129,8 @@ def names() -> list[Name]:
         licence = "MIT" if entry.bundled.startswith("rd/") else "CC-BY-4.0"
         for name in (entry.short, entry.bundled):
             found.append(Name(name, "bundled", v5, licence, score, theirs))
+        if entry.short in newest:
+            found.append(Name(newer(entry), "bundled", v5, licence, newest[entry.short]["mean"], theirs))
         found.append(Name(f"d4rl/{entry.d4rl}", "d4rl", env_id, "CC-BY-4.0", None, theirs))
         if entry.minari and entry.minari != entry.bundled:
             # Minari's own locomotion data (Farama) states no licence in its files.
@@ -248,7 +251,7 @@ def _read(
             notes={"licence": "CC-BY-4.0", "author": "Rajeswaran et al. 2017; Fu et al. 2020"},
         )
     if (entry := _rolled_out(name)) is not None:
-        return _load_rolled_out(entry, size, root)
+        return _load_rolled_out(name, entry, size, root)
     if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
         from rdlib.data.readers import download
 
@@ -290,10 +293,23 @@ def short_name(name: str) -> str:
     """The table's name, `hopper-medium`, for any of its names (rd/hopper/medium-v1,
     d4rl/hopper-medium-v2, mujoco/hopper/medium-v0); other names as they are."""
     for entry in PAPER_DATASETS.values():
-        names = (entry.name, entry.short, entry.minari, entry.bundled, entry.d4rl)
+        names = (entry.name, entry.short, entry.minari, entry.bundled, entry.d4rl, newer(entry))
         if name.removeprefix("d4rl/") in names:
             return entry.name
     return name
+
+
+def newer(entry: PaperDataset) -> str:
+    """The id of version 2 of a dataset that this project's own policies made; empty for others."""
+    return entry.bundled.removesuffix("1") + "2" if entry.bundled.startswith("rd/") else ""
+
+
+def has_newer(entry: PaperDataset) -> bool:
+    """Whether version 2 of a dataset is bundled."""
+    from rdlib.data.bundled import rollout
+
+    known = entry.environment in rollout.bundled_environments(2)
+    return known and entry.quality in rollout.qualities(entry.environment, 2)
 
 
 def is_rolled_out(name: str) -> bool:
@@ -304,18 +320,17 @@ def is_rolled_out(name: str) -> bool:
 def _rolled_out(name: str) -> PaperDataset | None:
     """The entry whose dataset, made by this project's own behaviour policies, is called `name`."""
     for entry in PAPER_DATASETS.values():
-        if entry.bundled.startswith("rd/") and name in (entry.short, entry.bundled):
+        if entry.bundled.startswith("rd/") and name in (entry.short, entry.bundled, newer(entry)):
             return entry
     return None
 
 
-def _load_rolled_out(entry: PaperDataset, size: int | None, root: Any) -> Dataset:
+def _load_rolled_out(name: str, entry: PaperDataset, size: int | None, root: Any) -> Dataset:
     from rdlib.data.bundled import rollout
 
-    where = {} if root is None else {"root": root}
-    return rollout.load(
-        entry.environment, entry.short.removeprefix(f"{entry.environment}-"), size=size, **where
-    )
+    version = 2 if name == newer(entry) else VERSION
+    quality = entry.short.removeprefix(f"{entry.environment}-")
+    return rollout.load(entry.environment, quality, size, root, version=version)
 
 
 def _near(name: str, lead: str) -> str:

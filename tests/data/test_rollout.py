@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from rdlib.data import DataError, bundled, catalog, environments, load, normalised_score
-from rdlib.data.bundled import rollout
+from rdlib.data.bundled import POLICIES, rollout
 from rdlib.engine import hardware
 from rdlib.engine.nets import GaussianActor
 
@@ -51,7 +51,7 @@ def test_the_policies_ship_with_what_load_needs():
         actor = rollout.policy("hopper", name)
         mean = actor(torch.zeros(1, 2, 11))[0]
         assert isinstance(actor, GaussianActor) and mean.shape == (1, 2, 3) and mean.isfinite().all()
-    with safe_open(rollout.POLICIES / "hopper.safetensors", "pt") as file:
+    with safe_open(POLICIES / "hopper.safetensors", "pt") as file:
         assert {k.rsplit("/", 1)[0] for k in file.keys()} == set(names)  # and nothing else ships
     with pytest.raises(DataError, match="hopper has no bundled policy 'better'"):
         rollout.policy("hopper", "better")
@@ -291,10 +291,10 @@ def test_names_of_other_sizes_differ():
 
 def test_a_roll_out_of_other_policies_is_replaced(tmp_path, monkeypatch):
     """Caches go by name and size; which policies made them stands in the metadata."""
-    content = load_file(rollout.POLICIES / "hopper.safetensors")
-    with safe_open(rollout.POLICIES / "hopper.safetensors", framework="pt") as file:
+    content = load_file(POLICIES / "hopper.safetensors")
+    with safe_open(POLICIES / "hopper.safetensors", framework="pt") as file:
         about = file.metadata()
-    monkeypatch.setattr(rollout, "POLICIES", tmp_path)
+    monkeypatch.setattr("rdlib.data.bundled.POLICIES", tmp_path)
     made, make = [], rollout.make
     monkeypatch.setattr(rollout, "make", lambda *a: made.append(a) or make(*a))
     digests = []

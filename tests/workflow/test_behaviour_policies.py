@@ -5,13 +5,13 @@ import json
 import subprocess
 import sys
 
+import behaviour_policies as online
 import numpy as np
 import pytest
 import torch
-from rdlib.online import Recipe, Replay, Snapshots, select, train_online
+from behaviour_policies import Recipe, Replay, Snapshots, select, train_online
 from safetensors.torch import load_file
 
-from rdlib import online
 from rdlib.algos import sacn
 from rdlib.data import normalised_score
 from rdlib.data.bundled import rollout
@@ -135,7 +135,7 @@ def test_select_by_band(run, tmp_path, monkeypatch):
     best = sorted(range(0, 321, 40), key=lambda s: -Snapshots(run).means[s])[:5]
     assert chosen["expert"]["step"] == max(best, key=lambda s: measured[s])
 
-    monkeypatch.setattr(rollout, "POLICIES", target.parent)
+    monkeypatch.setattr("rdlib.data.bundled.POLICIES", target.parent)
     rollout.about.cache_clear()
     try:
         about = rollout.about("hopper")
@@ -213,7 +213,7 @@ def test_demonstrate(tmp_path, monkeypatch):
     assert not target.exists()
     chosen = online.demonstrate(run, target, (-100, 100))
     assert chosen["demonstrator"]["step"] == 40  # the first trained one that fits
-    monkeypatch.setattr(rollout, "POLICIES", tmp_path)
+    monkeypatch.setattr("rdlib.data.bundled.POLICIES", tmp_path)
     rollout.about.cache_clear()
     try:
         demos = rollout.load("pen", "demos", root=tmp_path / "cache")
@@ -232,7 +232,7 @@ def test_demonstrate(tmp_path, monkeypatch):
 
 
 def test_measure_notes_what_whole_datasets_hold(tmp_path, monkeypatch):
-    monkeypatch.setattr(rollout, "default_size", lambda environment, quality: 150)
+    monkeypatch.setattr(rollout, "default_size", lambda environment, quality, *_: 150)
     target = tmp_path / "measured.json"
     target.write_text('{"elsewhere-medium": {"score": 1.0}}')
     found = online.measure(["hopper"], target)
@@ -250,7 +250,7 @@ def test_measured_returns_repeat(run):
 
 
 def test_help_of_the_module():
-    call = [sys.executable, "-m", "rdlib.online", "train", "--help"]
+    call = [sys.executable, online.__file__, "train", "--help"]
     shown = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True).stdout
     for name in ("--env_id", "--seed", "--steps", "--snapshot_every", "--layer_norm", "--gamma", "--out"):
         assert name in shown

@@ -37,7 +37,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from rdlib.data import environments
-from rdlib.data.bundled import POLICIES
+from rdlib.data.bundled import VERSION, policies_folder
 from rdlib.data.checks import DataError, disk_error
 from rdlib.data.dataset import Dataset, cache_root
 from rdlib.data.readers import minari
@@ -52,32 +52,34 @@ DEXTEROUS = ("demos", "cloned")
 DEMOS = 25  # episodes, as many as D4RL's human demonstrations
 COPIES = 64  # environments stepped together; part of what a dataset is a function of
 GRID = 2.0**-16  # what actions are rounded to; float32 holds its multiples exactly
-VERSION = 1  # of the datasets; goes up when roll-outs of the same policies change. 0: acted in float32
+REPLAY_SIZES = {"hopper": 402_000, "halfcheetah": 202_000, "walker2d": 302_000}  # D4RL's; version 2
 PART_SEEDS = {"random": 1, "medium": 2, "medium-replay": 3, "expert": 4, "demonstrator": 5, "clone": 6}
 
 
-def bundled_environments() -> list[str]:
+def bundled_environments(version: int = VERSION) -> list[str]:
     """Environments with bundled policies, by short name."""
-    return sorted(path.stem for path in POLICIES.glob("*.safetensors"))
+    return sorted(path.stem for path in policies_folder(version).glob("*.safetensors"))
 
 
-def qualities(environment: str) -> tuple[str, ...]:
-    """The bundled datasets of an environment."""
-    return DEXTEROUS if environment == "pen" else LOCOMOTION
+def qualities(environment: str, version: int = VERSION) -> tuple[str, ...]:
+    """The bundled datasets of an environment: of version 2 those whose policies are chosen."""
+    if environment == "pen":
+        return DEXTEROUS
+    return LOCOMOTION if version == 1 else tuple(about(environment, version)["qualities"])
 
 
 @functools.cache
-def about(environment: str) -> dict[str, Any]:
+def about(environment: str, version: int = VERSION) -> dict[str, Any]:
     """How the policies of `environment` were trained, and their measured returns."""
-    with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
+    with safe_open(policies_folder(version) / f"{environment}.safetensors", framework="pt") as file:
         return json.loads(file.metadata()["about"])
 
 
-def policy(environment: str, name: str) -> GaussianActor:
+def policy(environment: str, name: str, version: int = VERSION) -> GaussianActor:
     """One bundled policy: "random", "medium", "expert" or "replay/K", the pen's "demonstrator" or "clone".
     Inputs and actions are raw."""
     prefix = f"{name}/"
-    with safe_open(POLICIES / f"{environment}.safetensors", framework="pt") as file:
+    with safe_open(policies_folder(version) / f"{environment}.safetensors", framework="pt") as file:
         found = [k for k in file.keys() if k.startswith(prefix)]
         state = {k.removeprefix(prefix): file.get_tensor(k) for k in found}
     if not state:
@@ -199,17 +201,19 @@ def _episode(episode: dict[str, Any], terminated: bool) -> Episode:
     )
 
 
-def default_size(environment: str, quality: str) -> int:
+def default_size(environment: str, quality: str, version: int = VERSION) -> int:
     """Transitions of the whole dataset: D4RL's 1e6 (2e6 of medium-expert, 5e5 of cloned), and for
-    medium-replay what the learner saw on its way to medium."""
+    medium-replay what the learner saw on its way to medium, in version 2 as many as D4RL's has."""
     if quality == "medium-replay":
-        return about(environment)["medium"]["step"]
+        return about(environment)["medium"]["step"] if version == 1 else REPLAY_SIZES[environment]
     if quality in DEXTEROUS:
         return DEMOS * about(environment)["max_episode_steps"] if quality == "demos" else 500_000
     return 2_000_000 if quality == "medium-expert" else 1_000_000
 
 
-def parts_of(environment: str, quality: str, size: int) -> list[tuple[str, int, int]]:
+def parts_of(
+    environment: str, quality: str, size: int, version: int = VERSION
+) -> list[tuple[str, int, int]]:
     """(policy, transitions, seed) of each part of a dataset that is rolled out."""
     if quality in DEXTEROUS:
         demos = ("demonstrator", min(size, default_size(environment, "demos")), PART_SEEDS["demonstrator"])
@@ -219,17 +223,20 @@ def parts_of(environment: str, quality: str, size: int) -> list[tuple[str, int, 
         parts = [("medium", half, PART_SEEDS["medium"]), ("expert", size - half, PART_SEEDS["expert"])]
         return [part for part in parts if part[1]]
     if quality == "medium-replay":
-        count = len(about(environment)["replay"])
-        shares = np.diff(np.linspace(0, size, count + 1).astype(int))
+        made = about(environment, version)
+        until = np.linspace(0, size, len(made["replay"]) + 1)
+        if weights := made.get("replay_weights"):  # of each snapshot, in all 1; none: equal
+            until = (size * np.cumsum([0.0, *weights])).round(6)
+        shares = np.diff(until.astype(int))
         seed = 1000 * PART_SEEDS[quality]
         return [(f"replay/{i}", int(n), seed + i) for i, n in enumerate(shares) if n]
     return [(quality, size, PART_SEEDS[quality])]
 
 
-def dataset_id(environment: str, quality: str, size: int) -> str:
+def dataset_id(environment: str, quality: str, size: int, version: int = VERSION) -> str:
     """Minari id of a roll-out; a size other than the default's is part of it."""
-    short = "" if size == default_size(environment, quality) else f"-{size}"
-    return f"rd/{environment}/{quality}{short}-v{VERSION}"
+    short = "" if size == default_size(environment, quality, version) else f"-{size}"
+    return f"rd/{environment}/{quality}{short}-v{version}"
 
 
 def load(
@@ -238,31 +245,34 @@ def load(
     size: int | None = None,
     root: Path | str | None = None,
     progress: bool | None = None,
+    version: int = VERSION,
 ) -> Dataset:
     """The bundled dataset, rolled out into the cache if it is not there yet.
 
     size: transitions (default: D4RL's). root: cache folder. Raises DataError where there is no such
     dataset or the cache cannot be written.
     """
-    if environment not in bundled_environments() or quality not in qualities(environment):
+    known, own = bundled_environments(version), version == VERSION
+    if environment not in known or quality not in qualities(environment, version):
+        theirs = qualities(environment, version) if environment in known else LOCOMOTION
         raise DataError(
-            f"no bundled dataset {environment}-{quality}; environments: "
-            f"{', '.join(bundled_environments())}; qualities: {', '.join(qualities(environment))}"
+            f"no bundled dataset {environment}-{quality}{'' if own else f' of version {version}'}; "
+            f"environments: {', '.join(known)}; qualities: {', '.join(theirs)}"
         )
-    size = default_size(environment, quality) if size is None else size
+    size = default_size(environment, quality, version) if size is None else size
     if quality == "demos" and size > default_size(environment, quality):
         raise DataError(
             f"{environment}-demos: size is {size}; it has {DEMOS} episodes, "
             f"{default_size(environment, quality)} transitions"
         )
     base = Path(root) if root is not None else cache_root() / "minari"
-    name = dataset_id(environment, quality, size)
-    if not _rolled_out(base / name, environment):
+    name = dataset_id(environment, quality, size, version)
+    if not _rolled_out(base / name, environment, version):
         try:
             base.mkdir(parents=True, exist_ok=True)
             with FileLock(base / f".{environment}-{quality}-{size}.lock"):
-                if not _rolled_out(base / name, environment):  # while this process waited
-                    make(environment, quality, size, base, progress)
+                if not _rolled_out(base / name, environment, version):  # while this process waited
+                    make(environment, quality, size, base, progress, version)
         except OSError as error:
             raise disk_error(f"rolling out {name}", base, error) from error
     return minari.read_minari(
@@ -270,56 +280,67 @@ def load(
         base,
         download=False,
         source="bundled",
-        name=f"{environment}-{quality}",
+        # Other versions go by their whole name, so that no record mixes them.
+        name=f"{environment}-{quality}" if own else f"rd/{environment}/{quality}-v{version}",
         notes={"licence": "MIT", "author": "rdlib contributors"},
     )
 
 
-def _algorithm(environment: str) -> str:
+def _algorithm(environment: str, version: int) -> str:
     """What made a roll-out, the policies by their digest."""
-    content = (POLICIES / f"{environment}.safetensors").read_bytes()
+    content = (policies_folder(version) / f"{environment}.safetensors").read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:16]
     return f"SAC (rdlib.online, policies {digest}), actions sampled"
 
 
-def _rolled_out(folder: Path, environment: str) -> bool:
+def _rolled_out(folder: Path, environment: str, version: int) -> bool:
     """Whether `folder` holds a roll-out, and of these policies: others' is replaced."""
     try:
         metadata = json.loads((folder / "data" / "metadata.json").read_text())
     except (OSError, ValueError):
         return False
-    return metadata.get("algorithm_name") == _algorithm(environment)
+    return metadata.get("algorithm_name") == _algorithm(environment, version)
 
 
-def episodes(environment: str, quality: str, size: int, progress: bool | None = None) -> Iterator[Episode]:
+def episodes(
+    environment: str, quality: str, size: int, progress: bool | None = None, version: int = VERSION
+) -> Iterator[Episode]:
     """The episodes of a bundled dataset, rolled out by a few cores."""
-    env_id = about(environment)["env_id"]
-    limit = about(environment).get("max_episode_steps")  # where it is not the environment's own
-    parts = parts_of(environment, quality, size)
-    label = f"rolling out {dataset_id(environment, quality, size)}"
+    made = about(environment, version)
+    limit = made.get("max_episode_steps")  # where it is not the environment's own
+    parts = parts_of(environment, quality, size, version)
+    label = f"rolling out {dataset_id(environment, quality, size, version)}"
     total = sum(count for _, count, _ in parts)
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=label, unit="step", disable=disable) as bar, hardware.plain_matmul():
         for part, count, seed in parts:
-            found = roll_out(policy(environment, part).double(), env_id, count, seed, bar, limit)
+            actor = policy(environment, part, version).double()
+            found = roll_out(actor, made["env_id"], count, seed, bar, limit)
             if quality == "cloned" and part == "demonstrator":  # copied until they are half of it
                 found = cut(itertools.cycle(list(found)), size // 2)
             yield from found
 
 
-def make(environment: str, quality: str, size: int, base: Path, progress: bool | None = None) -> Path:
+def make(
+    environment: str,
+    quality: str,
+    size: int,
+    base: Path,
+    progress: bool | None = None,
+    version: int = VERSION,
+) -> Path:
     """Roll a dataset out into `base`; returns its folder."""
-    env_id, name = about(environment)["env_id"], dataset_id(environment, quality, size)
+    made, name = about(environment, version), dataset_id(environment, quality, size, version)
     return write_minari(
         name,
         base,
-        episodes(environment, quality, size, progress),
-        env_id,
-        max_episode_steps=about(environment).get("max_episode_steps"),
+        episodes(environment, quality, size, progress, version),
+        made["env_id"],
+        max_episode_steps=made.get("max_episode_steps"),
         description=f"{environment}, {quality}, {size} steps of rdlib's own behaviour policies by "
         "D4RL's protocol; a stand-in, not D4RL's data",
         author="rdlib contributors",
-        algorithm=_algorithm(environment),
+        algorithm=_algorithm(environment, version),
         license="MIT",
         requirements=[f"mujoco=={mujoco.__version__}"],
     )
