@@ -9,6 +9,7 @@ one: random numbers are functions of the step, and a checkpoint holds all else t
 import gc
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ from rdlib.training.policy import load_policy
 from rdlib.training.record import Record, finite
 from rdlib.training.request import TrainConfig
 from rdlib.training.run import Run, finish
+from rdlib.training.shown import Shown
 
 UPDATES_PER_CALL = 50
 GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
@@ -57,13 +59,13 @@ def train(
 ) -> Run:
     """Train (or resume, or find finished) the agents that `asked` describes; a plan is trained as it is.
 
-    `progress`: show a bar; None: only on a terminal. `dataset`: train on these instead of the names in
-    `asked`. `observer(event, trainer)` is called after each "update" (a call of many), "begin" and
-    "evaluate" (of an evaluation), "save" and "finish". Agents that do not fit into the device's memory
-    together, or are more than `together`, are trained in groups (rdlib.training.halves). Raises
-    ConfigError, DataError, CheckpointError before anything is written where the request cannot be met;
-    KeyboardInterrupt after saving a checkpoint when interrupted; DeviceError where the device fails, the
-    last checkpoint being intact.
+    `progress`: show a bar; None: on a terminal, and else a line every half minute; False: nothing.
+    `dataset`: train on these instead of the names in `asked`. `observer(event, trainer)` is called after
+    each "update" (a call of many), "begin" and "evaluate" (of an evaluation), "save" and "finish". Agents
+    that do not fit into the device's memory together, or are more than `together`, are trained in groups
+    (rdlib.training.halves). Raises ConfigError, DataError, CheckpointError before anything is written where
+    the request cannot be met; KeyboardInterrupt after saving a checkpoint when interrupted; DeviceError
+    where the device fails, the last checkpoint being intact.
     """
     plan = asked if isinstance(asked, Plan) else make_plan(asked, dataset)
     if halves.begun(plan) or (halves.wanted(plan) and not saved_step(plan.out)):
@@ -140,24 +142,20 @@ class Trainer:
                 raise CheckpointError(f"{self.plan.out} already holds {found.name}; choose another out")
             self._save()
         began, saved = time.monotonic(), time.monotonic()
-        shown = tqdm(
-            total=self.plan.steps,
-            initial=p.step,
-            unit="update",
-            desc=self.plan.asked.algo,
-            disable=None if bar is None else not bar,
-            mininterval=1.0,
-        )
-        with shown, interruptions() as interrupted:
+        beside, limit = self.watch.understudies is not None, self.watch.evaluator.env.max_episode_steps
+        shown = Shown(self.plan, p.step, bar, beside, limit)
+        with closing(shown), interruptions() as interrupted:
             while True:
                 if self._due():
-                    self._begin_evaluation()
-                    shown.set_postfix_str(self._score_now(), refresh=False)
+                    with shown.evaluating():
+                        self._begin_evaluation()
+                    lengths = [max(rows[-1]["lengths"]) for rows in p.evaluations if rows]
+                    shown.evaluated(self._score_now(), max(lengths, default=0))
                 if self._over():
                     break
                 count = min(self.per_call, self._next_evaluation() - p.step)
                 self._update(count)
-                shown.update(count)
+                shown.updated(count)
                 now = time.monotonic()
                 if interrupted.raised or now - saved > CHECKPOINT_SECONDS:
                     p.seconds, began, saved = p.seconds + now - began, now, now
