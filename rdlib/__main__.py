@@ -59,12 +59,11 @@ class Evaluate:
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)  # its arguments
 
     def __call__(self) -> None:
-        import dataclasses
-
         import numpy as np
 
         from rdlib.data import catalog
         from rdlib.data.env_spec import EnvSpec, SimulationError, with_arguments
+        from rdlib.training.checkpoint import CHECKPOINT, load_progress
         from rdlib.training.evaluation import Evaluator
         from rdlib.training.policy import load_policy
 
@@ -86,15 +85,12 @@ class Evaluate:
             policy.algorithm.player(self.episodes), policy.normaliser, np.array(policy.alive)
         )
         evaluator.close()
-        plugins = getattr(policy.algorithm.plugin, "configs", [None] * len(policy.seeds))
-        settings = [
-            (dataclasses.asdict(c), p and dataclasses.asdict(p))
-            for c, p in zip(policy.algorithm.configs, plugins)
-        ]
+        who = load_progress(self.run / CHECKPOINT).policy
+        own_fields = differences(list(zip(who.configs, who.plugins, strict=True)))
         references = policy.references
         if spec != policy.env:
             references = [catalog.reference(env.spec)] * len(seeds)
-        named = zip(policy.datasets, policy.seeds, differences(settings), references)
+        named = zip(policy.datasets, policy.seeds, own_fields, references)
         ends = zip(policy.alive, policy.stopped_at, result.returns, result.lengths)
         for (dataset, seed, own, reference), (alive, stopped, returns, lengths) in zip(named, ends):
             line = f"{dataset}, seed {seed}{own and f', {own}'}: "

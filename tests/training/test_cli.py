@@ -180,6 +180,21 @@ def test_evaluate_repeats_the_last_evaluation(run, capsys):
     assert float(score) == pytest.approx(records[3].scores()[-1], abs=0.06)
 
 
+def test_a_sweep_says_what_differs(data, tmp_path, monkeypatch, capsys):
+    """In the lines of train, evaluate and records, which also reads the folders below."""
+    monkeypatch.chdir(tmp_path)
+    sweep = ["--variant", "beta=1", "--variant", "beta=2,plugin.weight=0.3", "--seeds", "3"]
+    assert main(arguments(data, "deep/sweep", *sweep)) == 0
+    assert main(["evaluate", "deep/sweep", "--episodes", "1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "tiny, seed 3" in line]
+    words = ["beta=1.0,plugin.weight=0.1", "beta=2.0,plugin.weight=0.3"]
+    assert [re.search(r"seed 3, (\S+):", line)[1] for line in lines] == words * 2
+    assert main(["records", "."]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.endswith("differs in") and [row.split()[-1] for row in rows] == words
+    assert len(load_records("deep/sweep")) == 2
+
+
 def test_evaluate_on_another_version_of_the_environment(run, capsys):
     assert main(["evaluate", str(run), "--episodes", "2", "--env", "Hopper-v4"]) == 0
     steps = re.findall(r"over 2 episodes of (\d+) steps", capsys.readouterr().out)
