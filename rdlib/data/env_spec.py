@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -121,7 +122,8 @@ def registered(env_id: str) -> Any:
         if module:
             importlib.import_module(module)
         elif name not in gymnasium.registry:
-            with contextlib.suppress(ImportError):
+            # It prints a notice on rewards at its import, of which rdlib.data.adroit takes care.
+            with contextlib.suppress(ImportError), contextlib.redirect_stderr(io.StringIO()):
                 gymnasium.register_envs(importlib.import_module("gymnasium_robotics"))
         return gymnasium.spec(name)
     except gymnasium.error.Error as error:
