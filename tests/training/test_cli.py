@@ -363,7 +363,7 @@ def test_bench(capsys, tmp_path):
         ("data inspect hopper-medium --size -1", r"size is -1"),
         ("data inspect hopper-medium --size x", r"--size"),
         ("data make pen-human", r"unknown dataset 'pen-human'.*pen-demos"),
-        ("data", r"Expected one of {list, make, inspect}"),
+        ("data", r"Expected one of {list, make, inspect, check}"),
         ("data lost", r"Unrecognized options: lost; Available subcommands: list, make, inspect"),
         ("bench --algos td3n,nope --seconds 0", r"algo: no algorithm 'nope'"),
         ("bench --agents 0 --seconds 0", r"agents = \(0,\), expected at least 1"),
