@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from rdlib.engine.base import Metrics, Plugin, per_agent, shared
-from rdlib.engine.config import ConfigError, check_choice, check_least
+from rdlib.engine.config import ConfigError, check_choice, check_least, later
 from rdlib.engine.nets import Actor, Critic, Initialiser, member_mean, member_std
 from rdlib.engine.optim import adam, descend, frozen
 from rdlib.engine.rng import Streams
@@ -59,8 +59,8 @@ class RDConfig:
     # What λ is measured in. "features": K as it is, which grows with width, depth, rewards and time.
     # "width": K / H. "values": K over the batch's mean |φ|², times its mean Q²: a squared TD error's units.
     # "share": λ is the norm of the penalty's gradient in the features, as a share of the critic's loss's.
-    units: str = "features"
-    centred: bool = False  # features minus their mean over the batch's (s,a), held constant
+    units: str = later("features")
+    centred: bool = later(False)  # features minus their mean over the batch's (s,a), held constant
 
     def __post_init__(self):
         check_choice(self, "stages", ("both", "first", "second"))
@@ -145,12 +145,12 @@ def rd_ood_loss(
 
 
 @torch.no_grad()
-def unit(units: str, critic: Critic, features: Tensor) -> Tensor:
+def unit(units: str, critic: Critic, features: Tensor) -> Tensor | float:
     """What a product of features (A,E,B,H) is multiplied by: (A,E), or one number for all."""
     if units == "values":
         q = critic.net.output(features)[..., 0]  # (A,E,B)
         return q.square().mean(-1) / features.square().sum(-1).mean(-1).clamp(min=1e-12)
-    return features.new_tensor(1 / features.shape[-1] if units == "width" else 1.0)
+    return 1 / features.shape[-1] if units == "width" else 1.0  # a new tensor would be copied to the device
 
 
 def gradient_norm(value: Tensor, at: list[Tensor]) -> Tensor:
@@ -240,6 +240,7 @@ class RD(Plugin):
             f_policy = f_policy.detach()
         data = None if c.stages == "second" else f_data
         penalty, kernels = rd_penalty(data, f_policy, f_ood, w, c.kernel, c.magnitude)
+        scale: Tensor | float
         if c.units == "share":
             sides = [f for f in (data, f_policy, f_ood) if f is not None and f.requires_grad]
             scale = gradient_norm(loss, [features]) / gradient_norm(penalty, sides).clamp(min=1e-12)

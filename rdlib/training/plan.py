@@ -92,7 +92,7 @@ def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = No
         names = dataset_names(asked.dataset)
         if len(set(names)) < len(names):
             raise ConfigError(f"dataset = {asked.dataset!r} names one twice")
-        datasets = [_load(name, asked, size.size) for name in names]
+        datasets = [load_for(name, asked, size.size) for name in names]
     else:
         datasets = [given] if isinstance(given, Dataset) else list(given)
         asked = replace(asked, dataset=",".join(d.name for d in datasets))
@@ -154,7 +154,7 @@ def _completed(config: Any, dataset: Dataset, env_id: str) -> Any:
     return config.for_data(dataset, env_id) if hasattr(config, "for_data") else config
 
 
-def _load(name: str, asked: TrainConfig, default: int) -> Dataset:
+def load_for(name: str, asked: TrainConfig, default: int) -> Dataset:
     """A dataset; the scale's size applies only where a dataset is rolled out to any size."""
     return catalog.load(
         name,

@@ -443,7 +443,7 @@ def test_names_are_found_and_unknown_ones_list_the_near():
     assert algos.find("td3n_rd_ln") == algos.find("td3n_ln_rd")  # one algorithm, one name
     for bad, near in (
         ("td3n_rdd", "td3n_rd"), ("td3m", "td3n"), ("sac_n", "sacn"), ("td3n_rd_dr3", "td3n_rd"),
-        ("td3n_rd_rd", "td3n_rd"), ("", "bc"), ("TD3N", "bc"), (None, "bc"), (3, "bc"),
+        ("td3n_rd_rd", "td3n_rd"), ("", "near: "), ("TD3N", "near: "), (None, "near: "), (3, "near: "),
         ("td3n_", "td3n"), ("_rd", "td3n_rd"), ("diffusion", "diffusion_ql"),
         ("diffusion_rd", "diffusion_ql_rd"), ("diffusion_ql_", "diffusion_ql"),
     ):  # fmt: skip

@@ -165,7 +165,7 @@ def test_an_update_that_asks_the_host(monkeypatch):
 
 
 @compiles
-def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, monkeypatch):
+def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, monkeypatch, same_product):
     algo = "bc"
     plain = trainer.train(asked(data, tmp_path / "plain", algo=algo))
     whole = trainer.train(asked(data, tmp_path / "whole", algo=algo, compile=True))

@@ -542,12 +542,14 @@ def page(name, results, monkeypatch, capsys):
     notebooks = RESULTS.parent.parent / "notebooks"
     monkeypatch.chdir(notebooks)
     plots.plt.switch_backend("agg")
-    names = {}
+    names = {"In": [""]}
     for part in jupytext.read(notebooks / f"{name}.py", fmt="py:percent").cells:
-        if part.cell_type == "code":
-            exec(compile(part.source, name, "exec"), names)
+        sources = [part.source] if part.cell_type == "code" else []
         if "parameters" in part.metadata.get("tags", []):
-            names["results"] = str(results)
+            sources.append(f"# Parameters\nresults = {str(results)!r}")
+        for source in sources:
+            names["In"].append(source)
+            exec(compile(source, name, "exec"), names)
     return re.sub(" +", " ", capsys.readouterr().out)
 
 

@@ -106,14 +106,14 @@ def test_a_folder_is_of_what_was_asked_and_not_of_where_it_runs():
 
 def test_data_are_made_at_the_size_that_training_asks_for(monkeypatch):
     loaded = {}
-    monkeypatch.setattr(plan.catalog, "load", lambda name, size=None: loaded.update({name: size or 0}))
+    monkeypatch.setattr(plan.catalog, "load", lambda name, size=None, **_: loaded.update({name: size or 0}))
     sizes = set()
     for job in TABLE_JOBS:
         for source, scale in (("bundled", "quick"), ("bundled", "paper"), ("d4rl", "paper")):
             asked = job.asked(source, scale, Path("runs"))
             entry = algos.find(job.algo).entry
             for name in asked.dataset.split(","):
-                plan._load(name, asked.size, entry.scales[scale].size)
+                plan.load_for(name, asked, entry.scales[scale].size)
                 assert grid.transitions(asked, name) == loaded.pop(name), (name, scale)
             sizes |= {(n, scale): grid.transitions(asked, n) for n in asked.dataset.split(",")}.items()
     assert dict(sizes)["pen-cloned", "quick"] == dict(sizes)["hopper-medium", "quick"] == 100_000
