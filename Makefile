@@ -9,11 +9,13 @@ SITE := _build/html
 #   mujoco 3.5.0 changed Hopper's contact dynamics, so scores would not compare; rliable imports what pandas 3 removed.
 PINS := torch==2.13.0 mujoco==3.4.0 gymnasium==1.4.0 gymnasium-robotics==1.4.2 minari==0.5.4 'pandas<3' 'pandas-stubs<3'
 
-.PHONY: help train test lint notebooks book book-test pdf lock clean tables smoke
+.PHONY: help train test lint notebooks book book-test pdf lock clean tables smoke quick-test newest
 
 help:
 	@echo 'make train   set up .venv, then train and evaluate TD3-N + RD by the notebook; records go to runs/'
 	@echo 'make test    set up .venv, then run everything CI runs: ruff, mypy, pytest, smoke, the notebooks, the book'
+	@echo 'make quick-test  the tests to run while working, in under 90 seconds on two quiet cores'
+	@echo 'make newest  the tests of data and evaluation with the newest of every dependency'
 	@echo 'make book    set up .venv, then build the book into $(SITE)/; its pages run where their code is new'
 	@echo 'make book-test   build the book, then open every page in a browser (chromium)'
 	@echo 'make pdf     the book as a PDF, where LaTeX is installed'
@@ -31,6 +33,18 @@ test: lint
 	@$(MAKE) --no-print-directory smoke notebooks book
 	$(BIN)/python book/check_pages.py $(SITE)
 	$(BIN)/python book/check_browser.py --if-possible $(SITE)
+
+# What one runs while working: the laws of engine, RD, kernel, algorithms, plans, records and tables.
+QUICK := test_package.py test_rd.py test_ntk.py engine/test_nets.py engine/test_rng.py algos/test_td3bc.py algos/test_cql.py \
+	algos/test_registry.py data/test_batches.py training/test_plan.py training/test_record.py results/test_stats.py
+quick-test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope -q $(addprefix tests/,$(QUICK))
+
+# The newest of every dependency, as `pip install .` takes them: PYTHON may be any from 3.11 on. In an environment of its own.
+newest:
+	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check '.[test]'
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -n 2 --dist loadscope tests/data tests/training/test_evaluation.py tests/results/test_stats.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -153,7 +153,7 @@ class Two:
         config = recipe.config(SMALL)
         made = assemble(recipe, [config] * 2, plugins, [data] * 2, [seed] * 2, limits)
         self.agents, self.engine, self.streams = made.algorithm, made.engine, made.streams
-        self.transitions = made.transitions
+        self.transitions, self.normaliser = made.transitions, made.normaliser
         self.fixed = self.minibatch("diagnostic", 0)
 
     def minibatch(self, purpose: str, step: int):

@@ -32,7 +32,7 @@
 # | `beside` | `False`: train no behaviour cloning beside it |
 # | `device` | `auto`, `cpu`, `cuda` |
 # | `compile` | `True` on a CPU makes one C++ program of an update, which takes from seconds to two minutes and runs quicker: for long runs |
-# | `together` | most agents in one batch, the others after them; 0: as many as fit. On a CPU, 1 is [often quickest](hardware) for ensembles |
+# | `together` | most agents in one batch, the others after them; 0: as many as fit. On a CPU, 1 is [often quickest](hardware.ipynb) for ensembles |
 # | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale, hours on a GPU; `auto`: `quick` |
 # | `env`, `env_kwargs` | the environment to evaluate in, where the data do not say it or another is meant, and arguments of it: `Ant-v4` and `use_contact_forces=true` |
 # | `out` | folder of the records and the checkpoint; empty: `runs/<algo>/<dataset>` |

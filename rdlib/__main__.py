@@ -20,10 +20,8 @@ from rdlib.training.differences import differences
 from rdlib.training.parameters import convert
 from rdlib.training.request import TrainConfig, assigned
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # as torch, pandas and MuJoCo, imported where used: help and `data list` do not wait
     from rdlib.data.dataset import Dataset
-
-# torch, pandas and MuJoCo are imported where they are used: help and `data list` do not wait for them.
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,7 @@ class DataList:
     def __call__(self) -> None:
         from rdlib.data import catalog
 
-        print(
-            "score: mean of the episodes in the data, by D4RL's scale; of bundled data as rolled out here\n"
-        )
+        print("score: mean of the episodes in the data, by D4RL's scale; of bundled data as rolled out\n")
         print(f"{'name':34s} {'source':8s} {'environment':20s} {'score':>6s} {'D4RL':>6s}  licence")
         for n in catalog.names():
             scores = [f"{s:.1f}" if s is not None else "" for s in (n.score, n.d4rl_score)]
@@ -193,8 +189,10 @@ class DataCheck:
 
         out = self.out or Path("runs") / "check" / self.name.strip("/").replace("/", "-")
         algos = () if self.algos == "none" else self.algos.split(",")
-        asked = (self.steps, self.seeds, self.size or None, self.like)
-        print(data_check.table(data_check.check(self.name, out, *asked, algos=algos)))
+        found = data_check.check(
+            self.name, out, self.steps, self.seeds, self.size or None, self.like, algos
+        )
+        print(data_check.table(found))
 
 
 @dataclass(frozen=True)
@@ -292,8 +290,7 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 
 def parse(words: Sequence[str]) -> Any:
-    """The command that `words` ask for, to be called. Raises ConfigError in one line, where tyro draws a
-    box over several."""
+    """The command that `words` ask for, to be called. Raises ConfigError in one line, not tyro's box."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

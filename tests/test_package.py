@@ -28,6 +28,11 @@ def test_the_public_names_are_there():
         getattr(rdlib, "nothing")  # noqa: B009
 
 
+def test_files_are_short():
+    long = {name: n for name, p in MODULES.items() if (n := len(p.read_text().splitlines())) > 350}
+    assert not long
+
+
 @pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
 def test_nothing_that_can_run_code_is_ever_loaded(path):
     text = path.read_text()
