@@ -1,6 +1,6 @@
 """Settings of the protocol: found by what was asked, picked by its rule, compared as the statistics say."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from helpers.records import BETTER, FOUR, evaluation, record, runs
 
 from rdlib import algos
+from rdlib.engine.config import recorded
 from rdlib.results import ablations, stats, tables
 from rdlib.results.ablations import Setting
 from rdlib.results.grid import Question
@@ -30,8 +31,8 @@ def no_window():
 def asked(weight, dataset, scores, seeds=(100, 101)):
     """Records of QUESTION's variant of this weight at quick scale."""
     recipe = algos.find("td3n_rd")
-    config = asdict(recipe.config(recipe.entry.scales["quick"].overrides))
-    plugin = asdict(recipe.plugin_config({"weight": weight}))
+    config = recorded(recipe.config(recipe.entry.scales["quick"].overrides))
+    plugin = recorded(recipe.plugin_config({"weight": weight}))
     return [
         record("td3n_rd", dataset, seed, score, scale="quick", config=config, plugin=plugin)
         for seed, score in zip(seeds, scores, strict=True)

@@ -202,7 +202,14 @@ def test_an_interrupted_training_says_that_it_resumes(tmp_path):
     tiny = "width=8,depth=1,n_critics=2,actor_width=8,actor_depth=1,batch_size=16"
     words = [PAPERMILL, TRAIN, "-p", "dataset", data.name, "-p", "env", "Hopper-v5", "-p", "steps", "1e7"]
     words += ["-p", "config", tiny, "-p", "episodes", "1", "-p", "eval_every", "1e7"]
-    run = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # Where tests run in the background, Ctrl-C is ignored, and a child inherits that.
+    run = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     checkpoint = tmp_path / "runs" / "td3n_rd" / data.name / "checkpoint.safetensors"
     while not checkpoint.exists() and run.poll() is None:
         time.sleep(0.2)

@@ -19,7 +19,7 @@ from helpers.records import record, runs
 from rdlib import algos
 from rdlib.__main__ import parse
 from rdlib.algos import cells
-from rdlib.engine.config import ConfigError
+from rdlib.engine.config import ConfigError, recorded
 from rdlib.engine.rng import Streams
 from rdlib.results import grid, tables
 from rdlib.training import plan
@@ -225,8 +225,8 @@ def test_a_record_answers_the_variant_that_asked_for_it_and_no_other():
     recipe = algos.find("td3n_rd")
     records = [
         record(
-            "td3n_rd", seed=100, scale="quick", config=dataclasses.asdict(recipe.config(quick)),
-            plugin=dataclasses.asdict(recipe.plugin_config({"weight": w})),
+            "td3n_rd", seed=100, scale="quick", config=recorded(recipe.config(quick)),
+            plugin=recorded(recipe.plugin_config({"weight": w})),
         )
         for w in (0.001, 0.3, 0.2)
     ]  # fmt: skip
