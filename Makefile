@@ -50,6 +50,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python book/check_prose.py
 
 # One pytest per notebook, two at a time: where nbval collects nothing, pytest exits with 5 and xargs, once all have run, with
