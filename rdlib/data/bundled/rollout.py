@@ -1,6 +1,6 @@
 """The bundled datasets: this project's own behaviour policies, rolled out on first use.
 
-The policies are `policies/<environment>.safetensors`, trained by `rdlib.online`; the header tells how.
+The policies are `policies/<environment>.safetensors`; `workflow/behaviour_policies.py` trained them.
 By D4RL's protocol (Fu et al. 2020, arXiv 2004.07219, appendix):
 
     random          actions sampled from the untrained policy
@@ -290,6 +290,7 @@ def _algorithm(environment: str, version: int) -> str:
     """What made a roll-out, the policies by their digest."""
     content = (policies_folder(version) / f"{environment}.safetensors").read_bytes()
     digest = hashlib.sha256(content).hexdigest()[:16]
+    # The old name of the trainer stays: caches are recognised by this string.
     return f"SAC (rdlib.online, policies {digest}), actions sampled"
 
 
