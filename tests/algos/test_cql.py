@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.synthetic import DOUBLE, U, agents, one_update
 from reference import arrays
+from reference.agents import host, nets, spread
 from reference.plain import assert_same_weights
 from reference.plain_cql import PlainCQL
-from test_references import host, nets, spread
 
 from rdlib import algos
 from rdlib.engine.config import ConfigError

@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.synthetic import DOUBLE, agents, one_update, snapshot
 from reference import arrays
+from reference.agents import STILL, host, nets, spread
 from reference.plain import assert_same_weights
 from reference.plain_iql import PlainIQL
-from test_references import STILL, host, nets, spread
 
 from rdlib import algos
 from rdlib.algos.iql import expectile_loss

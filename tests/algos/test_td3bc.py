@@ -5,9 +5,9 @@ import pytest
 import torch
 from helpers.synthetic import agents, one_update
 from reference import arrays
+from reference.agents import STILL, host, nets, spread
 from reference.plain import assert_same_weights
 from reference.plain_td3bc import PlainTD3BC
-from test_references import STILL, host, nets, spread
 
 from rdlib import algos
 from rdlib.engine.config import ConfigError
