@@ -42,7 +42,7 @@ from rdlib.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoi
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OnlineRun:
     """One online training run. Half an update per environment step: the data a learner sees grows
     with it, and simulation is cheap."""
 
@@ -115,7 +115,7 @@ def sampled_returns(
     return returns
 
 
-def train_online(recipe: Recipe, out: Path) -> None:
+def train_online(recipe: OnlineRun, out: Path) -> None:
     """Run (or resume) `recipe` and write its results into `out`.
 
     Raises ValueError where the steps taken together never meet `snapshot_every`.
@@ -357,18 +357,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     run = commands.add_parser("train", help="train online, or resume")
-    run.add_argument("--env_id", default=Recipe.env_id)
-    run.add_argument("--seed", type=int, default=Recipe.seed)
-    run.add_argument("--steps", type=int, default=Recipe.steps)
-    run.add_argument("--snapshot_every", type=int, default=Recipe.snapshot_every)
-    run.add_argument("--max_episode_steps", type=int, default=Recipe.max_episode_steps)
-    run.add_argument("--reward_scale", type=float, default=Recipe.reward_scale)
-    run.add_argument("--updates_per_step", type=float, default=Recipe.updates_per_step)
-    run.add_argument("--recent", type=int, default=Recipe.recent)
-    run.add_argument("--copies", type=int, default=Recipe.copies)
-    run.add_argument("--random_steps", type=int, default=Recipe.random_steps)
+    run.add_argument("--env_id", default=OnlineRun.env_id)
+    run.add_argument("--seed", type=int, default=OnlineRun.seed)
+    run.add_argument("--steps", type=int, default=OnlineRun.steps)
+    run.add_argument("--snapshot_every", type=int, default=OnlineRun.snapshot_every)
+    run.add_argument("--max_episode_steps", type=int, default=OnlineRun.max_episode_steps)
+    run.add_argument("--reward_scale", type=float, default=OnlineRun.reward_scale)
+    run.add_argument("--updates_per_step", type=float, default=OnlineRun.updates_per_step)
+    run.add_argument("--recent", type=int, default=OnlineRun.recent)
+    run.add_argument("--copies", type=int, default=OnlineRun.copies)
+    run.add_argument("--random_steps", type=int, default=OnlineRun.random_steps)
     run.add_argument("--compile", action="store_true", help="updates as compiled programs")
-    run.add_argument("--entropy", type=float, default=Recipe.entropy)
+    run.add_argument("--entropy", type=float, default=OnlineRun.entropy)
     run.add_argument("--gamma", type=float, default=sacn.Config.gamma)
     run.add_argument("--actor_lr", type=float, default=sacn.Config.actor_lr)
     run.add_argument("--critic_lr", type=float, default=sacn.Config.critic_lr)
@@ -392,9 +392,9 @@ def main() -> None:
     if a.command == "train":
         given = vars(a)
         sac = {f.name: given[f.name] for f in dataclasses.fields(sacn.Config) if f.name in given}
-        own = {f.name: given[f.name] for f in dataclasses.fields(Recipe) if f.name in given}
+        own = {f.name: given[f.name] for f in dataclasses.fields(OnlineRun) if f.name in given}
         hardware.choose_matmul(torch.device("cpu"))
-        train_online(Recipe(**own, sac=dataclasses.replace(Recipe().sac, **sac)), a.out)
+        train_online(OnlineRun(**own, sac=dataclasses.replace(OnlineRun().sac, **sac)), a.out)
         return
     if a.command == "measure":
         chosen = measure(a.environments, a.target, a.most)

@@ -16,16 +16,16 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-REWARDS = "D4RL's: -0.1 times the distance from palm to object"
+D4RL_SIGN = "D4RL's: -0.1 times the distance from palm to object"
 # The palm and the object, or their difference, in an observation.
 _DIFFERENCE = {"Door": slice(35, 38), "Relocate": slice(30, 33)}
 _HAMMER = slice(33, 36), slice(36, 39)
 
 
 def correction(env_id: str, kwargs: Mapping[str, Any]) -> list[str]:
-    """[REWARDS] where the environment's rewards are corrected, else []."""
+    """[D4RL_SIGN] where the environment's rewards are corrected, else []."""
     dense = str(kwargs.get("reward_type", "dense")).lower() == "dense"
-    return [REWARDS] if _task(env_id) and dense else []
+    return [D4RL_SIGN] if _task(env_id) and dense else []
 
 
 def correct(env: gymnasium.Env, env_id: str) -> gymnasium.Env:

@@ -13,7 +13,7 @@ from rdlib.results.plots import PALETTE
 from rdlib.results.printed import title
 from rdlib.training.bench.speed import PEERS, project
 
-FAMILIES = {  # the first of these whose words are in a kernel's name
+KERNEL_KINDS = {  # the first of these whose words are in a kernel's name
     "products": ("gemm", "gemv"), "Adam and target networks": ("multi_tensor_apply",),
     "random numbers": ("long", "int>"), "elementwise, reductions, copies": ("",),
 }  # fmt: skip
@@ -77,14 +77,14 @@ def cost(benches: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, list[str]]
 
 
 def families(profile: Path) -> dict[str, float]:
-    """Milliseconds an update of each of FAMILIES in a profile's table, whose first line says of how many
+    """Milliseconds an update of each of KERNEL_KINDS in a profile's table; its first line says of how many
     updates it is; rows of operators repeat their kernels' time and are left out."""
     first, *lines = profile.read_text().splitlines()
-    found = dict.fromkeys(FAMILIES, 0.0)
+    found = dict.fromkeys(KERNEL_KINDS, 0.0)
     for line in lines:
         times = re.findall(r"([\d.]+)(us|ms)(?=\s)", line)
         if len(times) == 6 and not line.strip().startswith("aten::"):
             value, unit = times[3]  # self CUDA
-            kind = next(k for k, words in FAMILIES.items() if any(w in line for w in words))
+            kind = next(k for k, words in KERNEL_KINDS.items() if any(w in line for w in words))
             found[kind] += float(value) * (1e-3 if unit == "us" else 1) / int(first.split()[0])
     return found

@@ -19,7 +19,7 @@ TITLES = {
 }
 SUFFIXES = {"_rd": " + RD", "_dr3": " + DR3", "_ln": " + LN"}
 _COLUMNS = (*TITLES, *(f"{algo}_rd" for algo in TITLES))
-ALGORITHMS = {algo + ln + plugin for algo in TITLES for ln in ("", "_ln") for plugin in ("", "_rd", "_dr3")}
+METHODS = {algo + ln + plugin for algo in TITLES for ln in ("", "_ln") for plugin in ("", "_rd", "_dr3")}
 TOTALS = {  # rows of Table 2 that add up others, by what their names begin with
     "mujoco-total": ("halfcheetah", "hopper", "walker2d"),
     "adroit-total": ("pen",),

@@ -24,7 +24,7 @@ import pandas as pd
 
 from rdlib.data import catalog
 from rdlib.results import stats
-from rdlib.results.printed import ALGORITHMS, TITLES, TOTALS, Printed
+from rdlib.results.printed import METHODS, TITLES, TOTALS, Printed
 from rdlib.training.record import Record, load_files
 
 SIGNIFICANT = 0.05
@@ -86,7 +86,7 @@ def read_scale(folder: Path, scale: str) -> list[Record]:
     for path, r in found:
         if r.scale != scale:
             raise TableError(f"{path}: of scale {r.scale!r}, not {scale!r}")
-        if r.algo not in ALGORITHMS:
+        if r.algo not in METHODS:
             raise TableError(
                 f"{path}: of an unknown algorithm, {r.algo!r}; known are {', '.join(TITLES)}, "
                 "each alone or with _ln and then _rd or _dr3"

@@ -32,7 +32,7 @@ from rdlib.training.trainer import train
 
 FILE = Path(catalog.__file__).with_name("d4rl_reference.csv")
 NUMBERS = ("mean", "std", "min", "max", "episodes", "transitions", "bc", "td3bc")
-STEPS, SEEDS = 100_000, (0, 1, 2)
+CHECK_STEPS, CHECK_SEEDS = 100_000, (0, 1, 2)
 EVALUATIONS, LAST = 20, 5  # evaluations of a run, and how many of them its score averages
 MARGINS = {"mean": 3.0, "bc": 10.0, "td3bc": 10.0}  # in points of the score
 CRITERIA = ("mean", "std", "episodes", "size", "bc", "td3bc")
@@ -88,8 +88,8 @@ def learn(
     algo: str,
     name: str,
     out: Path,
-    steps: int = STEPS,
-    seeds: Sequence[int] = SEEDS,
+    steps: int = CHECK_STEPS,
+    seeds: Sequence[int] = CHECK_SEEDS,
     size: int | None = None,
     env: str = "",
 ) -> list[float]:
@@ -147,8 +147,8 @@ def judge(found: Mapping[str, Any], wanted: Reference) -> dict[str, bool | None]
 def check(
     name: str,
     out: Path,
-    steps: int = STEPS,
-    seeds: Sequence[int] = SEEDS,
+    steps: int = CHECK_STEPS,
+    seeds: Sequence[int] = CHECK_SEEDS,
     size: int | None = None,
     like: str = "",
     algos: Sequence[str] = ("bc", "td3bc"),

@@ -14,7 +14,7 @@ import tyro
 
 from rdlib.engine.config import PRECISIONS, ConfigError, is_config_value, kind_of
 
-SCALES = ("auto", "quick", "paper")
+SCALE_NAMES = ("auto", "quick", "paper")
 DTYPES = ("float32", "float64")
 PLUGIN_PREFIX = "plugin."
 _Plugin = Annotated[Mapping[str, Any], tyro.conf.arg(name="rd", aliases=["--plugin"])]
@@ -64,7 +64,7 @@ class TrainConfig:
         for name in ("episodes", "last_k"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}, expected at least 1")
-        for name, known in (("scale", SCALES), ("dtype", DTYPES), ("precision", PRECISIONS)):
+        for name, known in (("scale", SCALE_NAMES), ("dtype", DTYPES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.precision in ("tf32", "bf16") and self.dtype == "float64":

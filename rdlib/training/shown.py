@@ -18,7 +18,7 @@ def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-class Shown:
+class ProgressBar:
     """The progress of `plan` from update `step` on. `bar`: show one; None: only on a terminal, and else
     lines; False: nothing. `beside`: evaluations take no time from updates. `limit`: steps of an episode."""
 

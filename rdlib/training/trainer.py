@@ -41,7 +41,7 @@ from rdlib.training.policy import load_policy
 from rdlib.training.record import Record, finite
 from rdlib.training.request import TrainConfig
 from rdlib.training.run import Run, finish
-from rdlib.training.shown import Shown
+from rdlib.training.shown import ProgressBar
 
 UPDATES_PER_CALL = 50
 GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
@@ -143,7 +143,7 @@ class Trainer:
             self._save()
         began, saved = time.monotonic(), time.monotonic()
         beside, limit = self.watch.understudies is not None, self.watch.evaluator.env.max_episode_steps
-        shown = Shown(self.plan, p.step, bar, beside, limit)
+        shown = ProgressBar(self.plan, p.step, bar, beside, limit)
         with closing(shown), interruptions() as interrupted:
             while True:
                 if self._due():

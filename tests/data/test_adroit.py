@@ -42,7 +42,7 @@ def test_a_step_pays_for_nearness(env_id):
     ours = np.array([env.step(a[None])[1][0] for a in actions])
     env.close()
     np.testing.assert_allclose(ours, paid - 0.2 * distance, atol=1e-9)
-    assert EnvSpec(env_id, 200).identity() == [env_id, 200, adroit.REWARDS]
+    assert EnvSpec(env_id, 200).identity() == [env_id, 200, adroit.D4RL_SIGN]
 
 
 @pytest.mark.parametrize("env_id", TASKS)
@@ -95,7 +95,7 @@ def test_a_random_policy_on_the_door_scores_nothing():
 
 def test_the_bundled_human_data_say_so():
     d = load("door-human")
-    assert d.notes["rewards"] == adroit.REWARDS and d.reference is None
+    assert d.notes["rewards"] == adroit.D4RL_SIGN and d.reference is None
     assert catalog.reference_of(d) == catalog.REFERENCE_SCORES["door"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from behaviour_policies import Recipe, Snapshots, train_online
+from behaviour_policies import OnlineRun, Snapshots, train_online
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -37,7 +37,7 @@ def script():
 def run(tmp_path_factory):
     """A tiny run with snapshots at 0, 40, …, 160."""
     out = tmp_path_factory.mktemp("online") / "hopper-s1"
-    tiny = Recipe(steps=160, copies=4, random_steps=40, snapshot_every=40, episodes=1, sac=SAC)
+    tiny = OnlineRun(steps=160, copies=4, random_steps=40, snapshot_every=40, episodes=1, sac=SAC)
     train_online(tiny, out)
     return out
 

@@ -154,13 +154,13 @@ def row(algo, agents, ms, seconds=0.0):
 
 def test_every_cell_of_a_table_is_in_one_batch():
     for number in (1, 2):
-        found = projection.batches(number)
+        found = projection.table_runs(number)
         assert sum(b.agents for b in found) == 5 * sum(c.table == number for c in cells.cells())
         for b in found:
             algos.find(b.algo).config(b.config)
-    (edac,) = [b for b in projection.batches(2) if (b.algo, b.environment) == ("edac", "hopper")]
+    (edac,) = [b for b in projection.table_runs(2) if (b.algo, b.environment) == ("edac", "hopper")]
     assert (edac.agents, edac.steps, edac.config["n_critics"]) == (25, 3_000_000, 50)
-    assert all(len([b for b in projection.batches(1) if b.algo == a]) == 3 for a in ("cql", "td3n_rd"))
+    assert all(len([b for b in projection.table_runs(1) if b.algo == a]) == 3 for a in ("cql", "td3n_rd"))
 
 
 def test_hours_by_hand():

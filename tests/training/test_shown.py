@@ -2,14 +2,14 @@
 
 from types import SimpleNamespace
 
-from rdlib.training.shown import Shown
+from rdlib.training.shown import ProgressBar
 
 
 def shown(bar=None, **more):
     """A run of 10,000 updates, the clock that it reads, and the lines that it says."""
     plan = SimpleNamespace(steps=10_000, eval_every=2_000, asked=SimpleNamespace(algo="bc"))
     clock, said = SimpleNamespace(now=0.0), []
-    return Shown(plan, 0, bar, clock=lambda: clock.now, say=said.append, **more), clock, said
+    return ProgressBar(plan, 0, bar, clock=lambda: clock.now, say=said.append, **more), clock, said
 
 
 def updates(run, clock, count, seconds):

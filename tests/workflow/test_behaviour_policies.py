@@ -9,7 +9,7 @@ import behaviour_policies as online
 import numpy as np
 import pytest
 import torch
-from behaviour_policies import Recipe, Replay, Snapshots, select, train_online
+from behaviour_policies import OnlineRun, Replay, Snapshots, select, train_online
 from safetensors.torch import load_file
 
 from rdlib.algos import sacn
@@ -17,7 +17,7 @@ from rdlib.data import normalised_score
 from rdlib.data.bundled import rollout
 
 SAC = sacn.Config(n_critics=2, target="min", depth=1, width=16, actor_width=8, actor_depth=1, batch_size=16)
-TINY = Recipe(
+TINY = OnlineRun(
     steps=320, copies=4, random_steps=40, snapshot_every=40, episodes=2, updates_per_step=0.25, sac=SAC
 )
 

@@ -80,7 +80,7 @@ def read_minari(
     collected_in = minari_metadata.environment_of(metadata, "env_spec", folder)
     if collected_in and adroit.correction(collected_in.id, collected_in.kwargs):
         found["rew"] = adroit.corrected(collected_in.id, found["rew"], found["next_obs"])
-        added["rewards"] = adroit.REWARDS
+        added["rewards"] = adroit.D4RL_SIGN
     env = minari_metadata.environment_of(metadata, "eval_env_spec", folder) or collected_in
     limits = minari_metadata.action_limits(metadata, folder)
     made = Dataset.make(

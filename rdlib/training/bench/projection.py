@@ -17,7 +17,7 @@ from rdlib import algos
 from rdlib.algos import cells
 from rdlib.data import catalog
 
-SEEDS = 5
+SEEDS_A_CELL = 5
 # Observations and actions.
 DIMS = {"hopper": (11, 3), "halfcheetah": (17, 6), "walker2d": (17, 6), "pen": (45, 24)}
 # FLOPs of one update of one agent of an algorithm with these observations, actions and fields.
@@ -25,8 +25,8 @@ Flops = Callable[[str, tuple[int, int], Mapping[str, Any]], float]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Cells that are trained together."""
+class TableRun:
+    """Cells of a table that are trained together."""
 
     algo: str
     environment: str
@@ -35,7 +35,7 @@ class Batch:
     config: dict[str, Any]  # fields that differ from the defaults; of ensembles, the largest
 
 
-def batches(table: int) -> list[Batch]:
+def table_runs(table: int) -> list[TableRun]:
     """Every run behind one of the paper's tables."""
     groups: dict[tuple[str, str, int, str], list[cells.Settings]] = {}
     for cell in cells.cells():
@@ -47,11 +47,11 @@ def batches(table: int) -> list[Batch]:
             key = (cell.algo, environment, steps, json.dumps(fixed, sort_keys=True))
             groups.setdefault(key, []).append(cell)
     return [
-        Batch(
+        TableRun(
             algo,
             environment,
             steps,
-            SEEDS * len(found),
+            SEEDS_A_CELL * len(found),
             max((c.config for c in found), key=lambda config: config.get("n_critics", 0)),
         )
         for (algo, environment, steps, _), found in groups.items()
@@ -63,19 +63,19 @@ def table(number: int, rows: Sequence[Mapping[str, Any]], flops: Flops) -> dict[
     where a column was not measured."""
     columns: dict[str, dict[str, float]] = {}
     missing, runs = set(), []
-    for batch in batches(number):
-        found = [r for r in rows if r["algo"] == batch.algo and "ms/update" in r]
+    for run in table_runs(number):
+        found = [r for r in rows if r["algo"] == run.algo and "ms/update" in r]
         if not found:
-            missing.add(batch.algo)
+            missing.add(run.algo)
             continue
-        scale = flops(batch.algo, DIMS[batch.environment], batch.config)
-        scale /= flops(batch.algo, DIMS["hopper"], {})
-        ms = scale * interpolated(found, "ms/update", batch.agents)
-        every = algos.find(batch.algo).entry.scales["paper"].eval_every
-        evaluation = interpolated(found, "evaluation s", batch.agents) * batch.steps / every / 3600
-        hours = {"updates": ms * batch.steps / 3.6e6, "evaluation": evaluation}
-        runs.append({**asdict(batch), "ms/update": ms, "hours": hours})
-        sums = columns.setdefault(batch.algo, {"updates": 0.0, "evaluation": 0.0})
+        scale = flops(run.algo, DIMS[run.environment], run.config)
+        scale /= flops(run.algo, DIMS["hopper"], {})
+        ms = scale * interpolated(found, "ms/update", run.agents)
+        every = algos.find(run.algo).entry.scales["paper"].eval_every
+        evaluation = interpolated(found, "evaluation s", run.agents) * run.steps / every / 3600
+        hours = {"updates": ms * run.steps / 3.6e6, "evaluation": evaluation}
+        runs.append({**asdict(run), "ms/update": ms, "hours": hours})
+        sums = columns.setdefault(run.algo, {"updates": 0.0, "evaluation": 0.0})
         for name, value in hours.items():
             sums[name] += value
     total = {k: sum(c[k] for c in columns.values()) for k in ("updates", "evaluation")}
@@ -99,7 +99,7 @@ def interpolated(rows: Sequence[Mapping[str, Any]], what: str, agents: int) -> f
 
 def describe(found: Mapping[str, Any]) -> str:
     """One paragraph for people."""
-    head = f"table {found['table']} at the paper's scale, {SEEDS} seeds, projected"
+    head = f"table {found['table']} at the paper's scale, {SEEDS_A_CELL} seeds, projected"
     parts = ", ".join(f"{name} {h['updates']:.2f}" for name, h in found["columns"].items())
     if found["missing"]:
         lacking = ", ".join(found["missing"])
