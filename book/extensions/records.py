@@ -6,7 +6,7 @@ of book/results, algorithm and dataset, mean ± deviation over seeds. A field ma
 `:device`, `:config.n_critics`, `:plugin.weight`; `:data` is the mean score of the bundled data itself,
 `:end.q_data` the range over seeds of a diagnostic at the last evaluation.
 {effect}`quick/td3n_rd - quick/td3n on hopper-medium, walker2d-medium` becomes "16.6, p < 0.001": the
-difference of their mean last-iterate scores over those datasets and the p of
+difference of their mean last-iterate scores over those datasets (or one of GROUPS) and the p of
 `rdlib.results.stats.p_value`; a `:mean` or `:p` at its end leaves the other out.
 {records} makes a table of what ran, when, on what: of the folders named, or of all. {compute} sums them
 up, a row for each folder.
@@ -31,7 +31,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from rdlib import algos
 from rdlib.data import catalog
-from rdlib.results import stats, tables, typeset
+from rdlib.results import claims, stats, tables, typeset
 from rdlib.training.record import Record, RecordError, files_in, fingerprint, load_records
 
 RESULTS = Path("book/results")
@@ -128,6 +128,10 @@ def words(root: Path, text: str) -> str:
     return value(cell(root / parts[0], parts[1], parts[2]), field or "last")
 
 
+GROUPS = {
+    "Table 1": claims.datasets(1),
+    "Table 1 outside Hopper": tuple(d for d in claims.datasets(1) if not d.startswith("hopper")),
+}
 EFFECT = re.compile(r"(\S+)/(\S+) - (\S+)/(\S+) on ([^:]+?)(?::(mean|p))?")
 
 
@@ -137,7 +141,7 @@ def effect(root: Path, text: str) -> str:
     if not (found := EFFECT.fullmatch(text)):
         raise RecordError(f"{text!r}: expected folder/algo - folder/algo on datasets[:mean or :p]")
     *sides, names, field = found.groups()
-    datasets = names.split(", ")
+    datasets = GROUPS.get(names) or names.split(", ")
 
     def scores(folder: str, algo: str) -> stats.Array:
         runs = [r for d in datasets for r in cell(root / folder, algo, d)]
@@ -177,10 +181,13 @@ class Records(SphinxDirective):
         self.env.note_reread()  # records may have come
         root = Path(self.env.srcdir) / RESULTS
         try:
-            folders = {name: load_records(root / name) for name in self.arguments or published(root)}
-            return self.tables(folders)
+            return self.tables({name: load_records(root / name) for name in self.names(root)})
         except (RecordError, tables.TableError) as error:
             raise self.error(f"records: {error}") from None
+
+    def names(self, root: Path) -> list[str]:
+        """The folders to show."""
+        return self.arguments or published(root)
 
     def tables(self, folders: Mapping[str, Sequence[Record]]) -> list[nodes.Node]:
         """What the page shows of the records in each folder."""
@@ -254,19 +261,24 @@ def joined(texts: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def table(name: str, more: str, columns: Sequence[str], body: list[list[str]]) -> nodes.Node:
-    """A docutils table; its caption is the path `name` and `more` words."""
+def table(
+    name: str, more: str, columns: Sequence[str], body: Sequence[Sequence[str | nodes.Node]]
+) -> nodes.Node:
+    """A docutils table; its caption, if any, is the path `name` and `more` words."""
     group = nodes.tgroup(cols=len(columns))
     group += [nodes.colspec(colwidth=1) for _ in columns]
-    for wrap, lines in ((nodes.thead(), [list(columns)]), (nodes.tbody(), body)):
+    for wrap, lines in ((nodes.thead(), [columns]), (nodes.tbody(), body)):
         for line in lines:
             row = nodes.row()
-            row += [nodes.entry("", nodes.paragraph(text=text)) for text in line]
+            row += [nodes.entry("", nodes.paragraph(text=t) if isinstance(t, str) else t) for t in line]
             wrap += row
         group += wrap
-    title = nodes.title("", "", nodes.literal(text=name))
-    title += nodes.Text(more)
-    return nodes.table("", title, group, classes=["records"])
+    caption = (
+        [nodes.title("", "", *([nodes.literal(text=name)] if name else []), nodes.Text(more))]
+        if more
+        else []
+    )
+    return nodes.table("", *caption, group, classes=["records"])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -154,6 +154,22 @@ def test_what_was_spent_is_each_run_s_share_of_its_batch(extension, results):
     assert extension("records").spent([run, run]) == ["2", "24,000", "1.0", "2", "2"]
 
 
+def test_what_ran_on_what_counts_datasets_and_seeds(extension, results):
+    results.write(0, 10, algo="td3n_dr3", dataset="hopper-expert", dataset_digest="of another")
+    rows = extension("overview").ran({"quick": load_records(results.root / "quick")})
+    assert rows[0] == ["TD3-N-UNC", "RD, DR3", "quick 2 × 3", "", "", ""]
+    assert rows[1] == ["SAC-N-UNC", "", "", "", "", ""]
+
+
+def test_a_progress_bar_is_its_last_line(extension):
+    bars = [f"td3n:  {n}%|█   | {n}/100 [00:01<00:05, 9.1update/s, score 1.0]" for n in (0, 50, 100)]
+    text = "\n".join(
+        [bars[0], "td3n: 9 updates/s here", bars[1], "bc:   9%|█ | 9/99 [00:01<?]", bars[2], ""]
+    )
+    ended = extension("outputs").ended(text)
+    assert ended.split("\n") == ["td3n: 9 updates/s here", "bc:   9%|█ | 9/99 [00:01<?]", bars[2], ""]
+
+
 def test_a_diff_counts_what_changed(extension, tmp_path):
     delta = extension("delta")
     old, new = tmp_path / "old.py", tmp_path / "new.py"
