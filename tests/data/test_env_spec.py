@@ -16,9 +16,12 @@ from rdlib.data.env_spec import EnvSpec, SimulationError, complete, with_argumen
 from rdlib.data.environments import GymnasiumEnv, PlanarEnv, check_fits, make
 from rdlib.data.readers.minari import read_minari
 from rdlib.data.report import examine
+from rdlib.training.evaluation import episode_seeds
 from rdlib.training.parameters import from_notebook
 from rdlib.training.plan import make_plan
+from rdlib.training.policy import load_policy
 from rdlib.training.request import ConfigError, TrainConfig
+from rdlib.training.trainer import train
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationWarning"),
@@ -84,6 +87,26 @@ def test_the_evaluation_pays_what_the_data_s_environment_pays(collect, env_id, k
     report = examine(d)
     assert report.score is None and report.usable
     assert next(iter(kwargs)) in report.env_id and catalog.reference(env.spec) is None
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"), [("HalfCheetah-v5", {"ctrl_cost_weight": 0}), ("Pendulum-v1", {"g": 1.0})]
+)
+def test_a_trained_policy_is_scored_by_the_data_s_environment(collect, tmp_path, env_id, kwargs):
+    collect(gymnasium.make(env_id, max_episode_steps=60, **kwargs))
+    sizes = {"actor_width": 8, "actor_depth": 1, "batch_size": 4}
+    out = str(tmp_path / "run")
+    run = train(TrainConfig("bc", "test/task-v0", config=sizes, steps=5, episodes=1, device="cpu", out=out))
+    policy, returns = load_policy(out), {}
+    for name, given in (("the data's", kwargs), ("plain", {})):
+        env = gymnasium.make(env_id, max_episode_steps=60, **given)
+        obs, total = env.reset(seed=episode_seeds(0, 1)[0])[0], 0.0
+        for _ in range(60):
+            obs, reward, *_ = env.step(policy.act(obs))
+            total += reward
+        returns[name] = total
+    assert run.records[0].evaluations[-1]["returns"] == pytest.approx([returns["the data's"]], rel=1e-3)
+    assert returns["plain"] != pytest.approx(returns["the data's"], rel=0.01)
 
 
 def test_arguments_that_are_the_defaults_rendering_and_watching_leave_an_environment_plain(collect):
