@@ -1,5 +1,6 @@
 """pyproject.toml, the lock, environment.yml, licence, version and public address all agree."""
 
+import ast
 import re
 import tomllib
 import zipfile
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import extras
+from helpers.extras import needed
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -124,12 +127,25 @@ def test_public_address_is_set_once():
     assert own, "no page links to the repository"
 
 
+def test_tests_import_what_only_an_extra_brings_by_needed():
+    """Or a file of tests would fail where they can be skipped by name."""
+    named = {name for packages in extras.EXTRAS.values() for name in packages}
+    assert named - {"docutils", "sphinx"} <= {r.name for r in EXTRAS}
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not named & {m.split(".")[0] for m in modules}, f"{path}: {modules}"
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel as `pip install .` builds it."""
-    from hatchling.builders.wheel import WheelBuilder
-
-    [path] = WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist")))
+    [path] = (
+        needed("hatchling", "builders.wheel")
+        .WheelBuilder(str(ROOT))
+        .build(directory=str(tmp_path_factory.mktemp("dist")))
+    )
     with zipfile.ZipFile(path) as archive:
         yield archive
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.extras import needed
 
 import rdlib
 from rdlib.data import bundled
@@ -26,6 +27,7 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 @pytest.fixture(scope="module")
 def extension():
     """The book's extension of that name."""
+    needed("sphinx")
     sys.path.insert(0, str(BOOK / "extensions"))
     yield importlib.import_module
     sys.path.remove(str(BOOK / "extensions"))
@@ -199,7 +201,7 @@ def test_what_an_algorithm_adds_is_what_a_reader_sees_of_it(extension, old, new)
 
 def test_docstrings_stay_what_they_say(extension):
     """|x| is no substitution, `x` is code, blocks stay as they stand, lists are lists."""
-    from docutils.core import publish_doctree
+    publish_doctree = needed("docutils", "core").publish_doctree
 
     text = """First |a - b|² of `x_1`, see y_2 and *args.
 
@@ -231,7 +233,7 @@ After the list.
 def test_every_docstring_of_the_package_can_be_shown(extension):
     import ast
 
-    from docutils.core import publish_doctree
+    publish_doctree = needed("docutils", "core").publish_doctree
 
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
     texts = [

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.extras import needed
 from helpers.synthetic import agents
 
 from rdlib import algos
@@ -18,6 +19,7 @@ CRITICS = [name for name in BASES if algos.ALGORITHMS[name].critic]
 
 
 def _extension():
+    needed("sphinx")
     path = BOOK / "extensions" / "algorithms.py"
     spec = importlib.util.spec_from_file_location("book_algorithms", path)
     module = importlib.util.module_from_spec(spec)
@@ -53,8 +55,8 @@ def test_every_algorithm_has_a_page_and_the_index_leads_to_it():
     for name in BASES:
         page = (BOOK / "algorithms" / f"{name}.md").read_text()
         assert page.startswith(f"(sec-{name})=\n") and f"](sec-{name})" in index
-        for needed in (f"{{deviations}} {name}\n", f"{{cells}} {name}\n", f"algos/{name}.py\n"):
-            assert needed in page, (name, needed)
+        for part in (f"{{deviations}} {name}\n", f"{{cells}} {name}\n", f"algos/{name}.py\n"):
+            assert part in page, (name, part)
 
 
 @pytest.mark.parametrize("name", BASES)

@@ -6,10 +6,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from helpers.extras import needed
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
-import check_browser  # noqa: E402
 import check_pages  # noqa: E402
 
 ADDRESS = "https://owner.github.io/name/"
@@ -97,7 +97,6 @@ def test_no_site_is_no_success(tmp_path):
         list(check_pages.check_site(tmp_path, "owner/name", ADDRESS))
 
 
-BROWSER = next(filter(None, map(shutil.which, check_browser.BROWSERS)), None)
 FAULTS = {
     "logged oops": "<script>console.error('oops')</script>",
     "threw ReferenceError": "<script>absent()</script>",
@@ -114,8 +113,18 @@ FAULTS = {
 }
 
 
-@pytest.mark.skipif(BROWSER is None, reason="NOT TESTED, no Chromium: what a browser finds wrong")
-def test_a_browser_finds_planted_faults(tmp_path):
+@pytest.fixture
+def check_browser():
+    """The checks in a browser, where there is one."""
+    needed("playwright")
+    import check_browser
+
+    if not any(map(shutil.which, check_browser.BROWSERS)):
+        pytest.skip("NOT TESTED, no Chromium: what a browser finds wrong")
+    return check_browser
+
+
+def test_a_browser_finds_planted_faults(check_browser, tmp_path):
     """One sound page, one with every fault; the address of none shows 404.html."""
     site = tmp_path / "site"
     site.mkdir()
@@ -127,7 +136,8 @@ def test_a_browser_finds_planted_faults(tmp_path):
     missing = PAGE.format("<p>not here</p>").replace("<head>", f'<head><base href="{home}404.html">')
     (site / "404.html").write_text(missing)
     pages = ["sound.html", "faulty.html", check_browser.MISSING]
-    found = check_browser.check(site, pages, BROWSER, tmp_path / "shots", schemes=("light",))
+    browser = next(filter(None, map(shutil.which, check_browser.BROWSERS)))
+    found = check_browser.check(site, pages, browser, tmp_path / "shots", schemes=("light",))
     assert found["sound.html"] == found[check_browser.MISSING] == {"1280 light": [], "390 light": []}
     for mode, said in found["faulty.html"].items():
         for expected in FAULTS:
@@ -135,8 +145,7 @@ def test_a_browser_finds_planted_faults(tmp_path):
     assert len(list((tmp_path / "shots").iterdir())) == 2 * len(pages)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="NOT TESTED, no Chromium: a page that is not there")
-def test_no_page_of_that_name_is_said(tmp_path, monkeypatch, capsys):
+def test_no_page_of_that_name_is_said(check_browser, tmp_path, monkeypatch, capsys):
     problems(tmp_path, "")
     monkeypatch.setattr(sys, "argv", ["check_browser.py", str(tmp_path), "--pages", "nosuch"])
     assert check_browser.main() == 1

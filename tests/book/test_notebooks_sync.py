@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import jupytext
 import nbformat
 import pytest
+from helpers.extras import needed
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PAIRS = sorted({path.stem for pattern in ("*.ipynb", "*.py") for path in NOTEBOOKS.glob(pattern)})
@@ -20,7 +20,7 @@ def test_there_are_notebooks():
 @pytest.mark.parametrize("name", PAIRS)
 def test_pair_in_sync(name):
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    script = jupytext.read(NOTEBOOKS / f"{name}.py", fmt="py:percent")
+    script = needed("jupytext").read(NOTEBOOKS / f"{name}.py", fmt="py:percent")
 
     def cells(node):
         return [(c.cell_type, c.source, sorted(c.metadata.get("tags", []))) for c in node.cells]

@@ -6,12 +6,13 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.extras import needed
 
 from rdlib.data import DataError
 from rdlib.data.readers import d4rl
 
+hypothesis = needed("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 NAME = "hopper-medium-v2"
 FILE = "hopper_medium-v2.hdf5"
 

@@ -17,8 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from helpers.extras import needed
 
 from rdlib.data import DataError, Dataset
 from rdlib.data.checks import check_actions
@@ -27,12 +26,16 @@ from rdlib.data.readers.episodes import Episode
 from rdlib.data.readers.minari import read_minari
 from rdlib.data.readers.minari_writer import write_minari
 
+hypothesis = needed("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 ROWS = 24
 FILE = "hopper_medium-v2.hdf5"  # a name whose action limits are known
 ID = "rd/hopper/fuzz-v0"
 FLAGS = ("terminals", "timeouts", "terminations", "truncations")
 MATRICES = ("observations", "actions")
-quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+quick = settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture], database=None
+)
 
 Change = Callable[[h5py.Group, str, np.ndarray, int], None]  # place, key, the valid values, any number
 

@@ -18,6 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers.extras import needed
 
 from rdlib.data import DataError, load
 from rdlib.data.readers import flat, minari
@@ -214,7 +215,7 @@ def test_discrete_and_dictionary_data_are_refused_in_those_words(tmp_path, monke
     import gymnasium
     import minari as farama
 
-    pytest.importorskip("pyarrow", reason="NOT TESTED: needs pyarrow, which rdlib does not")
+    needed("pyarrow")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     box = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     goals = gymnasium.spaces.Dict(observation=box, desired_goal=box)
@@ -320,7 +321,7 @@ def by_minari(root: Path, monkeypatch: Any, data_format: str, lengths: list[int]
 @pytest.mark.parametrize("data_format", ["arrow", "parquet", "hdf5"])
 def test_every_format_of_minari_is_read_right_whatever_the_length(tmp_path, monkeypatch, data_format):
     """Minari's reader cuts an Arrow episode above 32,767 steps, and gives the rest to the next episodes."""
-    pytest.importorskip("pyarrow", reason="NOT TESTED: needs pyarrow, which rdlib does not")
+    needed("pyarrow")
     lengths = [3, 40_000, 2]
     name = by_minari(tmp_path, monkeypatch, data_format, lengths)
     got = read_minari(name)
@@ -341,7 +342,7 @@ def test_every_format_of_minari_is_read_right_whatever_the_length(tmp_path, monk
 
 @pytest.mark.parametrize("data_format", ["arrow", "parquet"])
 def test_infos_that_minari_cannot_decode_are_not_needed(tmp_path, monkeypatch, data_format):
-    pytest.importorskip("pyarrow", reason="NOT TESTED: needs pyarrow, which rdlib does not")
+    needed("pyarrow")
     import minari as farama
 
     name = by_minari(tmp_path, monkeypatch, data_format, [3], infos={"touching": [[], [1], [1, 2], []]})

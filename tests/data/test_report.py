@@ -6,13 +6,14 @@ import re
 
 import numpy as np
 import pytest
+from helpers.extras import needed
 from helpers.synthetic import dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rdlib.data.dataset import Dataset
 from rdlib.data.report import Spread, count_duplicates, examine, print_report
 
+hypothesis = needed("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 HOPPER = {"obs_dim": 11, "act_dim": 3, "env_id": "Hopper-v5", "max_episode_steps": 1000}
 
 

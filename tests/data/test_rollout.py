@@ -11,8 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.extras import needed
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -21,6 +20,8 @@ from rdlib.data.bundled import POLICIES, rollout
 from rdlib.engine import hardware
 from rdlib.engine.nets import GaussianActor
 
+hypothesis = needed("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 ABOUT = rollout.about("hopper")
 FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
 

@@ -5,18 +5,10 @@ import math
 
 import numpy as np
 import pytest
-import scipy.stats
+from helpers.extras import needed
 
 from rdlib.results import stats
 from rdlib.results.stats import StatsError
-
-try:
-    import rliable.library
-    import rliable.metrics
-except (ImportError, TypeError) as error:  # TypeError: rliable 1.2.0 calls what pandas 3 has changed
-    pytest.skip(
-        f"NOT TESTED, rliable cannot be imported ({error}): rdlib's statistics", allow_module_level=True
-    )
 
 RNG = np.random.default_rng(7)
 X = RNG.normal(50, 20, (5, 9))
@@ -28,20 +20,21 @@ SHAPES = [(1, 1), (3, 1), (2, 3), (5, 9), (10, 4), (7, 7)]
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_aggregates_are_rliables(shape):
     x = np.random.default_rng(shape[0]).normal(30, 25, shape)
-    assert stats.mean(x) == pytest.approx(rliable.metrics.aggregate_mean(x))
-    assert stats.median(x) == pytest.approx(rliable.metrics.aggregate_median(x))
-    assert stats.iqm(x) == pytest.approx(rliable.metrics.aggregate_iqm(x))
+    metrics = needed("rliable", "metrics")
+    assert stats.mean(x) == pytest.approx(metrics.aggregate_mean(x))
+    assert stats.median(x) == pytest.approx(metrics.aggregate_median(x))
+    assert stats.iqm(x) == pytest.approx(metrics.aggregate_iqm(x))
 
 
 @pytest.mark.parametrize("ours, base", [(X, Y), (Y, X), (TIED, TIED[::-1]), (TIED, TIED[:2])])
 def test_probability_of_improvement_is_rliables(ours, base):
-    theirs = rliable.metrics.probability_of_improvement(ours, base)
+    theirs = needed("rliable", "metrics").probability_of_improvement(ours, base)
     assert stats.improvement(ours, base) == pytest.approx(theirs)
 
 
 def test_the_profile_is_rliables_with_its_intervals():
     taus = np.linspace(0, 100, 21)
-    found, bands = rliable.library.create_performance_profile({"x": X}, taus, reps=4000)
+    found, bands = needed("rliable", "library").create_performance_profile({"x": X}, taus, reps=4000)
     np.testing.assert_allclose(stats.profile(X, taus), found["x"])
     low, high = stats.interval(lambda x: stats.profile(x, taus), X, repeats=4000)
     np.testing.assert_allclose([low, high], bands["x"], atol=0.03)
@@ -49,8 +42,8 @@ def test_the_profile_is_rliables_with_its_intervals():
 
 @pytest.mark.parametrize("name", ["mean", "median", "iqm"])
 def test_intervals_are_rliables_within_monte_carlo_error(name):
-    theirs = rliable.library.get_interval_estimates(
-        {"x": X}, getattr(rliable.metrics, f"aggregate_{name}"), reps=4000,
+    theirs = needed("rliable", "library").get_interval_estimates(
+        {"x": X}, getattr(needed("rliable", "metrics"), f"aggregate_{name}"), reps=4000,
         random_state=np.random.RandomState(0),
     )[1]["x"].squeeze()  # fmt: skip
     ours = stats.interval(getattr(stats, name), X, repeats=4000)
@@ -59,8 +52,8 @@ def test_intervals_are_rliables_within_monte_carlo_error(name):
 
 
 def test_the_interval_of_improvement_is_rliables():
-    theirs = rliable.library.get_interval_estimates(
-        {"x,y": (X, Y)}, rliable.metrics.probability_of_improvement, reps=2000,
+    theirs = needed("rliable", "library").get_interval_estimates(
+        {"x,y": (X, Y)}, needed("rliable", "metrics").probability_of_improvement, reps=2000,
         random_state=np.random.RandomState(0),
     )[1]["x,y"].squeeze()  # fmt: skip
     np.testing.assert_allclose(stats.interval(stats.improvement, X, Y, repeats=4000), theirs, atol=0.03)
@@ -117,7 +110,7 @@ def test_an_interval_is_reproducible_and_wider_at_a_higher_level():
 def test_the_permutation_test_is_scipys(sizes):
     rng = np.random.default_rng(sizes[0])
     x, y = rng.normal(0, 1, sizes[0]), rng.normal(1, 2, sizes[1])
-    theirs = scipy.stats.permutation_test(
+    theirs = needed("scipy", "stats").permutation_test(
         (x, y), lambda a, b: abs(a.mean() - b.mean()), alternative="greater"
     )
     assert stats.p_value(x, y) == pytest.approx(theirs.pvalue)

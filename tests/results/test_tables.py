@@ -7,10 +7,10 @@ import importlib.util
 import json
 import re
 
-import jupytext
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.extras import needed
 from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, RESULTS, evaluation, record, runs
 
 from rdlib.algos import cells as settings
@@ -543,7 +543,7 @@ def page(name, results, monkeypatch, capsys):
     monkeypatch.chdir(notebooks)
     plots.plt.switch_backend("agg")
     names = {"In": [""]}
-    for part in jupytext.read(notebooks / f"{name}.py", fmt="py:percent").cells:
+    for part in needed("jupytext").read(notebooks / f"{name}.py", fmt="py:percent").cells:
         sources = [part.source] if part.cell_type == "code" else []
         if "parameters" in part.metadata.get("tags", []):
             sources.append(f"# Parameters\nresults = {str(results)!r}")

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.extras import needed
 from helpers.synthetic import write_hdf5
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rdlib.__main__ import parse
 from rdlib.data.dataset import DataError
@@ -18,6 +17,9 @@ from rdlib.engine.hardware import find_device
 from rdlib.training.parameters import check_parameters, from_notebook
 from rdlib.training.plan import make_plan
 from rdlib.training.request import TrainConfig, assignments, command, dataset_names
+
+hypothesis = needed("hypothesis")
+given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
+from helpers.extras import needed
 from helpers.records import record, runs
 
 from rdlib import algos
@@ -318,6 +318,7 @@ def test_make_tables_writes_from_records_alone_and_refuses_by_name(tmp_path, mon
 
 def dry_run(*words):
     """What snakemake would do: exit status, and all that it says."""
+    needed("snakemake")
     snakemake = Path(sys.executable).with_name("snakemake")
     words = [snakemake, "--profile", "workflow/profiles/local", "-n", "-p", *words]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=500)
@@ -402,6 +403,7 @@ def test_the_snakefile_asks_for_every_job_in_words_that_are_understood():
 
 
 def test_records_are_collected_again_for_another_folder_of_results(tmp_path):
+    needed("snakemake")
     [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
     made = [record(job.algo, d, scale="quick") for d in job.datasets]
     out = Path(job.asked("bundled", "quick", tmp_path / "runs", size=1000).out)
@@ -429,6 +431,7 @@ def test_records_are_collected_again_for_another_folder_of_results(tmp_path):
 
 def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tmp_path):
     """As a cluster stops one, with SIGTERM: it saves, and snakemake's next try goes on from there."""
+    needed("snakemake")
     short = {"device": "cpu", "size": 1000, "steps": 1500, "eval_every": 1500, "episodes": 1}
     short["precision"] = "float32"  # two processes may measure differently which product is the quicker
     [job] = [j for j in grid.table_jobs((0,), (1,)) if j.name == "td3bc-hopper"]
@@ -448,7 +451,7 @@ def test_a_job_that_was_stopped_is_tried_again_and_ends_as_if_it_had_not_been(tm
             time.sleep(0.05)
         time.sleep(0.5)  # into its updates
         [training] = [
-            child for child in psutil.Process(snakemake.pid).children(recursive=True)
+            child for child in needed("psutil").Process(snakemake.pid).children(recursive=True)
             if child.cmdline()[1:4] == ["-m", "rdlib", "train"]
         ]  # fmt: skip
         training.terminate()
