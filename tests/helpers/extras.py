@@ -7,7 +7,7 @@ import pytest
 EXTRAS = {
     "notebooks": ("jupytext",),
     "test": ("hatchling", "hypothesis", "psutil", "pyarrow", "rliable", "scipy"),
-    "book": ("docutils", "playwright", "sphinx"),
+    "book": ("docutils", "jupyter_cache", "playwright", "sphinx"),
     "workflow": ("snakemake",),
 }
 
