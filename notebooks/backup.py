@@ -45,7 +45,7 @@ from rdlib.training.parameters import check_parameters
 
 check_parameters(globals())
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -90,7 +90,8 @@ print(", ".join(f"{name} {value}" for name, value in toy.CONFIG.items()))
 n = len(seeds)
 agents = toy.ToyAgents("td3n", [data] * n, seeds, [toy.CONFIG] * n, [{}] * n)
 every = max(1, updates // 25)
-START = np.linspace(0, 1, 11)
+
+# %% tags=["hide-input"]
 looks, behaviour, worth = [], [], []
 
 
@@ -127,7 +128,9 @@ def frame(now, width=6.4, height=3.6):
 
 
 about = "Without remedy: values in the middle of the line over actions, during training"
-display(Slider([frame(now) for now in looks], [f"after {now.step:,} updates" for now in looks], about))
+past = [now.q_policy.max() > line.ceiling for now in looks]  # it opens where a value has become impossible
+names = [f"after {now.step:,} updates" for now in looks]
+display(Slider([frame(now) for now in looks], names, about, at=past.index(True) if any(past) else 0))
 
 # %% [markdown]
 # The same as a still picture, six moments:
@@ -157,7 +160,7 @@ figure.legend(names.values(), names.keys(), loc="outside lower center", ncols=2)
 # No data ever contradict it. The curves pass 20, more than any policy can be worth, while the policy that they
 # praise falls at each stride and is worth 0.
 
-# %% mystnb={"image": {"alt": "Over updates, for three seeds: the value of the policy's action and the mean value of the data's actions rise together far beyond the ceiling of 20, while the true worth of the policy is 0."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Over updates, for three seeds: the value of the policy's action and the mean value of the data's actions rise together far beyond the ceiling of 20, while the true worth of the policy is 0."}}
 def curves(axes, steps, groups):
     """(moments, seeds) each, by label; seeds of one group in one colour."""
     for (label, values), colour in zip(groups.items(), (3, 0, 2), strict=False):
@@ -186,6 +189,58 @@ assert expected[-1].min() > line.ceiling and worth[-1].max() < 1, "not the disea
 # on for long. Here the critics gain height more and more slowly, but have long left the values that are
 # possible. What $c$ is, and that it is a ratio of kernels, is the subject of the next pages.
 #
+# ### Change $c$, change $\gamma$
+#
+# The [two numbers of the chapter before](../book/disease.md): $q$ on the data, $\bar q$ for the policy, both 0 at first, reward 1.
+
+# %%
+def two_numbers(gamma, c, rate=0.1, backups=400):
+    """q and q̄ over backups: (backups,2)."""
+    now, found = np.zeros(2), []
+    for _ in range(backups):
+        error = 1 + gamma * now[1] - now[0]
+        now = now + rate * error * np.array([1, c])
+        found.append(now)
+    return np.array(found)
+
+
+# %% tags=["hide-input"]
+CS, GAMMAS = (0, 0.25, 0.5, 0.75, 0.9, 1, 1.05, 1.1, 1.2), (0, 0.5, 0.8, 0.9, 0.95, 0.99)
+
+
+def numbers_frame(gamma, c):
+    figure, axes = plt.subplots(figsize=(6, 3))
+    axes.plot(two_numbers(gamma, c), label=["q, on the data", "q̄, of the policy"])
+    end = f"settles at 1 / (1 - γc) = {1 / (1 - gamma * c):.3g}" if gamma * c < 1 else "runs away"
+    axes.set(ylim=(-1, 30), xlabel="backups", title=f"γ = {gamma:g}, c = {c:g}: γc = {gamma * c:.3g}, q {end}")
+    axes.legend(loc="upper left")
+    return svg(figure)
+
+
+by_c = [numbers_frame(toy.GAMMA, c) for c in CS]
+display(Slider(by_c, [f"c = {c:g}" for c in CS], f"Two numbers at γ = {toy.GAMMA}: change c", at=CS.index(0.9)))
+by_gamma = [numbers_frame(gamma, 1) for gamma in GAMMAS]
+names = [f"γ = {gamma:g}" for gamma in GAMMAS]
+display(Slider(by_gamma, names, "Two numbers at c = 1: change γ", at=GAMMAS.index(0.9)))
+
+# %% [markdown]
+# The same as a still picture, $q$ alone:
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: q over 400 backups at gamma 0.95 for nine c. Up to 0.75 it settles below 4, at 0.9 near 7, at 1 it is still climbing towards 20, from 1.05 on it leaves the picture. Right: q at c = 1 for six gamma, settling at 1 for 0, 2 for 0.5, 5 for 0.8 and 10 for 0.9, and climbing for longer beyond."}}
+figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
+for axes, pairs in ((left, [(toy.GAMMA, c) for c in CS]), (right, [(gamma, 1) for gamma in GAMMAS])):
+    for i, (gamma, c) in enumerate(pairs):
+        q = two_numbers(gamma, c)[:, 0]
+        axes.plot(q, color=plt.colormaps["viridis"](0.9 * i / len(pairs)))
+        axes.annotate(f"{c if axes is left else gamma:g}", (len(q), min(q[-1], 29)), fontsize=8)
+    axes.set(ylim=(-1, 30), xlabel="backups")
+left.set(title=f"γ = {toy.GAMMA}; c at each curve", ylabel="q")
+right.set(title="c = 1; γ at each curve");
+
+# %% [markdown]
+# Between 0.9 and 1.1 a small change of $c$ decides everything: it is there that a remedy has to work. $\gamma$ does the same as $c$,
+# but it belongs to the problem and not to the network.
+#
 # ## The cycle cut
 #
 # If the cycle is the cause, cutting it must cure the values even though the critic, the data, the seeds and the
@@ -200,6 +255,8 @@ assert expected[-1].min() > line.ceiling and worth[-1].max() < 1, "not the disea
 config = {**toy.CONFIG, "actor_lr": 0.0}
 fixed = toy.ToyAgents("td3n", [data] * 2 * n, seeds * 2, [config] * 2 * n, [{}] * 2 * n)
 fixed.hold([0.1] * n + [1.0] * n)
+
+# %%
 fixed_looks, held = [], []
 for count in [0] + [every] * (updates // every):
     if count:

@@ -40,7 +40,7 @@ from rdlib.training.parameters import check_parameters
 
 check_parameters(globals())
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ assert gap < 1e-15
 # %% [markdown]
 # ## The expansion
 #
-# $Q_{\phi'}(\bar s, \bar a) \approx Q_\phi(\bar s, \bar a) + \eta\, k_\phi(\bar s, \bar a, s, a)\,\delta$: on the
+# $Q_{\phi'}(\bar s, \bar a) \approx Q_\phi(\bar s, \bar a) + \eta\, k_\phi(\bar s, \bar a;\, s, a)\,\delta$: on the
 # left what the step really did to the values of 200 pairs that it never saw, on the right the remainder
 # while $\eta$ is varied.
 
@@ -111,6 +111,8 @@ stepped = ntk.td_step(critic, s, a, target, rate)
 before = values(critic, *others)
 moved = values(stepped, *others) - before
 predicted = ntk.taylor_prediction(critic, s, a, target, rate, *others) - before
+
+# %%
 rates = np.logspace(-6, -3, 13)
 remainder, distance = [], []
 for eta in rates.tolist():
@@ -167,7 +169,7 @@ assert (gram.abs() <= bound * (1 + 1e-12)).all()
 # backpropagation by hand.
 
 
-# %%
+# %% tags=["hide-input"]
 def layer_terms(critic, x, y, member=0):
     """Each layer's term of the kernel between all rows of x (n,O+U) and y (m,O+U): a list of (n,m)."""
     layers = [*critic.net.hidden, critic.net.head]
@@ -225,7 +227,11 @@ for layer_norm in (False, True):
     torch.testing.assert_close((tails[0] * tails[1]).sum(-1), share)
     exact = ntk.ntk(one, *pair[0], *pair[1]).diagonal()
     print(f"layer norm {layer_norm!s:5}: the head's share is {(share / exact).median():.0%} of the kernel (median)")
-# Where two pairs share no active penultimate unit, both last terms lose their product.
+
+# %% [markdown]
+# Where two pairs share no active penultimate unit, both last terms lose their product. The weights for it are set by hand:
+
+# %% tags=["hide-input"]
 one = make_critic(3)
 with torch.no_grad():
     one.net.hidden[-1].weight.zero_()
@@ -252,12 +258,15 @@ changes = [(values(stepped, *others, member=m) - values(critic, *others, member=
 print("largest change of each member after a step on member 1:", [f"{c:.1e}" for c in changes])
 assert [c > 0 for c in changes] == [m == 1 for m in range(MEMBERS)]
 
+# %%
 batch, rate = make_pairs(32, 7), 1e-4
 targets = torch.linspace(-1, 3, 32)
 reference = make_critic(depth=3)
 q = reference(batch[0][None], batch[1][None])[0][0]  # (members,32)
 (0.5 * (targets - q) ** 2).mean(-1).sum().backward()
 torch.optim.SGD(reference.parameters(), lr=rate).step()
+
+# %%
 pushes = []
 for m in range(MEMBERS):
     k = ntk.ntk(critic, *others, *batch, member=m)  # (200,32)
@@ -294,7 +303,7 @@ assert (k[clear] > 0).any() and (k[clear] < 0).any()
 # overestimate. Each picture shows $c = k(\bar x, x) / k(x, x)$ for one pair $x$ of the data (the cross, in the middle of
 # the line with a small stride) against all pairs $\bar x$: how much of a lift at the cross arrives there.
 
-# %%
+# %% tags=["hide-input"]
 torch.set_default_dtype(torch.float32)
 data = toy.Line().data()
 agents = toy.ToyAgents("td3n", [data], [seed], [toy.CONFIG], [{}])
@@ -321,7 +330,7 @@ found = {"before training": measure(agents.algorithm.critic, agents.algorithm.ac
 agents.train(updates)
 found[f"after {updates:,} updates"] = measure(agents.algorithm.critic, agents.algorithm.act)
 
-# %% mystnb={"image": {"alt": "Four heat maps over position and action. The whole kernel relative to the data pair, before and after training, and the head's share of it: after training the lift that arrives is near 1 or above almost everywhere, and largest at the far actions."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four heat maps over position and action. The whole kernel relative to the data pair, before and after training, and the head's share of it: after training the lift that arrives is near 1 or above almost everywhere, and largest at the far actions."}}
 top = max(whole.max().item() for whole, _, _ in found.values())
 figure, rows = plt.subplots(2, 2, figsize=(8, 6), sharex=True, sharey=True)
 for row, (when, (whole, head, _)) in zip(rows, found.items(), strict=True):

@@ -45,7 +45,7 @@ from rdlib.training.parameters import check_parameters
 
 check_parameters(globals())
 
-# %%
+# %% tags=["hide-input"]
 from pathlib import Path
 
 import gymnasium
@@ -82,7 +82,7 @@ records = [r for r in records if r.dataset == "hopper-medium" and r.algo in name
 frame = plots.evaluations(records)
 frame = frame[frame.step > 0]
 
-# %% mystnb={"image": {"alt": "Six panels over 12,000 updates, five seeds each. Without RD the value of the policy's actions, the feature product of data and policy actions and the feature norm grow by orders of magnitude, the cosine goes to one and the effective rank falls to a few. With RD values stay near 60, the product ends near 30, the cosine near 0.97 and the rank rises."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six panels over 12,000 updates, five seeds each. Without RD the value of the policy's actions, the feature product of data and policy actions and the feature norm grow by orders of magnitude, the cosine goes to one and the effective rank falls to a few. With RD values stay near 60, the product ends near 30, the cosine near 0.97 and the rank rises."}}
 panels = {
     "q_policy": "Q(s, π(s))", "kernel_data_policy": "φ(s, a)ᵀφ(s, π(s))",
     "cosine_data_policy": "its cosine", "srank": "effective rank of φ(s, a)",
@@ -135,7 +135,7 @@ pd.DataFrame([
 # with RD, with layer norm in the critics (LN), and with both. The plain ones carry RD with weight 0, which
 # is the plain algorithm to the bit.
 
-# %%
+# %% tags=["hide-input"]
 data = load("hopper-medium", size=size)
 SMALL = {
     "n_critics": 2, "beta": 1.0, "tau": 0.05, "actor_lr": 1e-3, "critic_lr": 1e-3, "batch_size": 128,
@@ -180,7 +180,7 @@ pairs = [Two("td3n_rd", ("plain", "RD")), Two("td3n_ln_rd", ("LN", "LN + RD"))]
 # compares the sum with what the update really did to $Q(s, \pi(s))$.
 
 
-# %%
+# %% tags=["hide-input"]
 def flat(tensors, agent):
     """The first critic's slices of stacked parameters, as one vector in `ntk.gradients`' order."""
     return torch.cat([t[agent, 0].flatten() for t in tensors])
@@ -232,9 +232,9 @@ def one_update(two, step):
 
 # %% [markdown]
 # Training runs in rounds of 100 updates, of which the last five are taken apart. At the end of each round
-# the diagnostics are taken on fixed states, and with them SEEM's eigenvalue (below).
+# the diagnostics are taken on fixed states, and with them SEEM's eigenvalue and the ratio $c$ (both below).
 
-# %%
+# %% tags=["hide-input"]
 TAKEN_APART = 5
 rounds, apart = [], {}
 for two in pairs:
@@ -247,16 +247,18 @@ for two in pairs:
             found = ntk.diagnose(two.agents.critic, fixed.obs, fixed.act, policy_act)
         for i, label in enumerate(two.labels):
             discount = two.agents.configs[0].gamma * fixed.mask[i]
-            at = (fixed.obs[i], fixed.act[i])
-            eigenvalue = ntk.seem(
-                two.agents.critic, *at, fixed.next_obs[i], next_act[i], discount, agent=i
-            )
-            gram = ntk.ntk(two.agents.critic, *at, *at, agent=i)
+            at, after = (fixed.obs[i], fixed.act[i]), (fixed.next_obs[i], next_act[i])
+            eigenvalue = ntk.seem(two.agents.critic, *at, *after, discount, agent=i)
+            places = at, (fixed.obs[i], policy_act[i]), after
+            own, policy, following = (ntk.gradients(two.agents.critic, *x, i) for x in places)
+            gram = own @ own.T
             mine = [t[i] for t in taken]
             apart[label, start + 100] = mine
             rounds.append({
                 "agent": label, "step": start + 100, "seem": eigenvalue,
                 "relative": eigenvalue / torch.linalg.eigvalsh(gram)[-1].item(),
+                "c": ((following * own).sum(1) / gram.diagonal()).median().item(),
+                "c_here": ((policy * own).sum(1) / gram.diagonal()).median().item(),
                 "real": np.mean([t["real"].mean().item() for t in mine]),
                 **{n: np.mean([t["parts"][n].mean().item() for t in mine]) for n in mine[0]["parts"]},
                 **{name: values[i].item() for name, values in found.items()},
@@ -272,6 +274,8 @@ sums, reals = {}, {}
 for (label, _), taken in apart.items():
     sums.setdefault(label, []).extend(sum(t["parts"].values()) for t in taken)
     reals.setdefault(label, []).extend(t["real"] for t in taken)
+
+# %%
 checks = []
 for label in COLOURS:
     predicted, real = torch.cat(sums[label]), torch.cat(reals[label])
@@ -285,7 +289,7 @@ pd.DataFrame(checks).style.hide()
 # The Taylor expansion holds for updates as they happen in training, so the parts may be believed.
 # Means over states and over the five updates of each round, in units of $Q$ per update:
 
-# %% mystnb={"image": {"alt": "Four panels, plain, RD, LN, and LN with RD: change of the policy's value per update over training. In the plain agent the real change grows from 0.1 to above 1, carried by TD errors and memory. With RD, TD errors push up and the plug-in pushes down by a comparable amount; the real change stays small. With LN it stays small as well."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels, plain, RD, LN, and LN with RD: change of the policy's value per update over training. In the plain agent the real change grows from 0.1 to above 1, carried by TD errors and memory. With RD, TD errors push up and the plug-in pushes down by a comparable amount; the real change stays small. With LN it stays small as well."}}
 styles = {"TD errors": (0, "-"), "plug-in": (3, "-"), "memory": (7, ":")}
 figure, grid = plt.subplots(2, 2, figsize=(7, 5), sharex=True)
 for axes, label in zip(grid.flat, COLOURS, strict=True):
@@ -320,7 +324,7 @@ grid[0, 0].legend(fontsize=8);
 # did not care about states would lie on the diagonal. RD's stage 1 penalises the pair at one state, which is
 # the first point of the curve.
 
-# %% mystnb={"image": {"alt": "Cumulative share of the push on the policy's values against the share of the minibatch, nearest states first, early and late in training. All curves are close to the diagonal early; late they begin more steeply, most so with RD, and end in a rise from the farthest states."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Cumulative share of the push on the policy's values against the share of the minibatch, nearest states first, early and late in training. All curves are close to the diagonal early; late they begin more steeply, most so with RD, and end in a rise from the farthest states."}}
 figure, both = plt.subplots(1, 2, figsize=(7, 3.2), sharey=True)
 steps = sorted(rounds.step.unique())
 for axes, step in zip(both, (steps[0], steps[-1]), strict=True):
@@ -339,7 +343,7 @@ both[0].set_ylabel("share of the push")
 both[1].legend(fontsize=8);
 
 
-# %%
+# %% tags=["hide-input"]
 def own_share(taken):
     """Share of |k δ| that comes from the update at the same state."""
     sizes = taken["contributions"].abs()
@@ -360,6 +364,51 @@ pd.DataFrame(shares).set_index("").style.format("{:.1%}")
 # removing *its* contribution; it acts through the features, which all pairs share. The kernel does become more
 # local with RD than without, near the start of the curve.
 #
+# ## Turned apart, or only shorter?
+#
+# RD means to keep an update on the data from reaching the policy's action. Four numbers say how far it does. The *product*
+# of features is what its stage 1 penalises. Their *norm* and their *cosine* say whether it fell because features
+# became shorter or because they turned apart. And $c = k(s', \pi(s');\, s, a) / k(s, a;\, s, a)$, with the whole kernel, is the share of
+# an update at $(s, a)$ that reaches the pair its target asks for, the $c$ of [the cycle](../book/disease.md). It is a
+# ratio, so shorter features alone leave it as it is. The dotted lines are the same at $(s, \pi(s))$, where
+# stage 1 acts. Medians over the fixed minibatch.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four panels over 1,200 updates, without RD and with it. Product and norm of the features, on logarithmic axes, grow far less with RD. The cosine dips to between 0.92 and 0.98 early with RD and ends at 0.999, as without. c is near 0.95 to 1 without RD and near 0.8 to 0.9 with it, at the next state's pair as at the same state's."}}
+figure, grid = plt.subplots(2, 2, figsize=(7, 5), sharex=True)
+titles = {
+    "kernel_data_policy": "product φ(s, a)ᵀφ(s, π(s))", "feature_norm": "norm of φ(s, a)",
+    "cosine_data_policy": "cosine of φ(s, a) and φ(s, π(s))", "c": "c, the share that reaches (s′, π(s′))",
+}  # fmt: skip
+for axes, (column, title) in zip(grid.flat, titles.items(), strict=True):
+    for label in pairs[0].labels:
+        mine = rounds[rounds.agent == label]
+        axes.plot(mine.step, mine[column], color=COLOURS[label], label=label)
+        if column == "c":
+            axes.plot(mine.step, mine.c_here, color=COLOURS[label], ls=":", lw=1)
+    axes.set_title(title, fontsize=10)
+for axes in grid[0]:
+    axes.set_yscale("log")
+for axes in grid[1]:
+    axes.set_xlabel("gradient updates")
+grid[0, 0].legend();
+
+# %%
+last = rounds[rounds.step == rounds.step.max()].set_index("agent")
+times = last.loc["plain"] / last.loc["RD"]
+print(f"at the end RD's product is smaller by a factor of {times.kernel_data_policy:.0f}, the square of its norm by "
+      f"{times.feature_norm**2:.0f}, its cosine by {times.cosine_data_policy:.3f}, its c by {times.c:.2f}")
+rises = 1 / (1 - pairs[0].agents.configs[0].gamma * last.c)  # of the chapter on the disease: how far a first error is carried
+print(f"1 / (1 - γc) is {rises['plain']:.0f} without RD and {rises['RD']:.0f} with it")
+
+# %% [markdown]
+# RD makes features shorter. It does not, by the end, turn the two actions apart: their cosine is as near to 1 as without it. The
+# product, which is what the loss names, falls with the norm.
+#
+# $c$ does fall, by a tenth or so, and at the pair of the target as much as at the pair of stage 1: what RD does at $s$ it does at $s'$ too,
+# which is a state of the same kind. A tenth is more than it seems. Where $\gamma c$ is near 1, what a first error is carried to, $1 / (1 - \gamma c)$,
+# falls by half or more. But that is the sum for one pair with a fixed kernel; the figures above have the direct pull on values beside it, and
+# which of the two keeps values down is not told apart here.
+#
 # ## SEEM: does the kernel predict divergence?
 #
 # With a fixed kernel, the TD errors $u$ of a batch follow $u \leftarrow (I + \eta A)\, u$ with
@@ -367,7 +416,7 @@ pd.DataFrame(shares).set_index("").style.format("{:.1%}")
 # real part, errors along it grow: the self-excite eigenvalue measure (SEEM) is the largest real part. The right panel
 # divides it by the largest eigenvalue of $G(X, X)$, which removes the scale of the kernel.
 
-# %% mystnb={"image": {"alt": "Left: the policy's value over 1,200 updates; only the plain agent's goes on growing exponentially. Middle: SEEM's eigenvalue; at the end the plain agent's is the largest by a factor of tens, RD's the next, those with layer norm the smallest. Right: the eigenvalue relative to the kernel's largest; here they lie nearer together."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the policy's value over 1,200 updates; only the plain agent's goes on growing exponentially. Middle: SEEM's eigenvalue; at the end the plain agent's is the largest by a factor of tens, RD's the next, those with layer norm the smallest. Right: the eigenvalue relative to the kernel's largest; here they lie nearer together."}}
 figure, three = plt.subplots(1, 3, figsize=(9, 3))
 for label, colour in COLOURS.items():
     mine = rounds[rounds.agent == label]
@@ -419,7 +468,7 @@ two_axes[0].legend(fontsize=8);
 # depends. So the policy can be rolled out from the data's own states, and the discounted return that it earns
 # there compared with what the critics expect. Episodes are cut after 400 steps, by which $\gamma^t$ is below 2%.
 
-# %%
+# %% tags=["hide-input"]
 GAMMA, STEPS, STARTS = 0.99, 400, 16
 
 
@@ -476,13 +525,14 @@ pd.DataFrame([
 
 # %% [markdown]
 # A value can be too high without running away: RD's are several times what its policy earns, at these
-# settings, though far below the plain agent's. Layer norm alone ends nearer to the truth than RD alone, and the
+# settings, and its policy earns no more than the plain agent's, though its values are far below the plain agent's. Layer norm alone ends nearer to the truth than RD alone, and the
 # two together expect too little and earn most. `seed` is a parameter of this page; seeds 1 and 2 gave the
 # same order of the four agents. The records above, with four critics and more pessimism, are another setting:
 # there RD alone keeps values below the largest return, and layer norm with RD earns next to nothing.
 #
 # So much was seen: TD errors at data actions move the values of actions that are not in the data, from all over
-# the minibatch; without a remedy the cycle of the slides closes and values run away; RD stops that at quick
-# scale, partly by pulling values down. What was not shown: that RD's control of the kernel, rather than this
+# the minibatch; without a remedy the cycle of the slides closes and values run away. With RD they do not run away: in the records they end
+# below the largest return, in the live run they are still several times too high. RD shortens features, lowers $c$ by a tenth or
+# so, and pulls values down. What was not shown: that RD's control of the kernel, rather than this
 # pull, is what helps; that it helps at the paper's scale; or that it does more than layer norm. The
 # [ablations](ablations.ipynb) are where these questions belong, and the status page says what has been run.

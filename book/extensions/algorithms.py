@@ -10,7 +10,8 @@ the numbered deviations at the top of rdlib/algos/edac.py, as text;
 
 the settings of its cells of the paper's tables and of its RD variant's, from rdlib/algos/cells.csv: cells
 that are trained alike share a row. {setting}`edac.eta` is a field's default; `edac.steps` the updates at
-paper scale; `edac.quick` the updates at quick scale and every field that differs there.
+paper scale; `edac.quick` the updates at quick scale and every field that differs there; `edac.key` the
+fields of KEY that it has.
 """
 
 import ast
@@ -28,6 +29,8 @@ from rdlib.algos import ALGORITHMS
 from rdlib.algos.cells import FILE, Settings, cells
 
 COLUMNS = ("datasets", "columns of", "updates", "settings, else the defaults", "source")
+
+KEY = "gamma tau alpha cql_alpha expectile temperature eta actor_lr critic_lr batch_size".split()
 
 
 def source(algo: str) -> Path:
@@ -156,6 +159,8 @@ def setting(text: str) -> str:
         fields = ", ".join(f"{k} = {v}" for k, v in entry.scales["quick"].overrides.items())
         return f"{entry.scales['quick'].steps:,} updates; {fields}"
     default = entry.config()
+    if field == "key":
+        return ", ".join(f"{k} = {getattr(default, k):g}" for k in KEY if hasattr(default, k))
     if not hasattr(default, field):
         raise ValueError(f"{algo} has no setting {field!r}: it has {', '.join(vars(default))}")
     value = getattr(default, field)

@@ -91,7 +91,9 @@ def value(records: Sequence[Record], field: str) -> str:
         ends = [r.evaluations[-1]["diagnostics"][name] for r in records]
         if None in ends:
             raise RecordError(f"{name} of {records[0].algo} on {records[0].dataset} is not finite")
-        return f"{min(ends):,.0f} to {max(ends):,.0f}"
+        low, high = min(ends), max(ends)
+        digits = 0 if max(-low, high) >= 10 else 2
+        return f"{low:,.{digits}f} to {high:,.{digits}f}"
     if field == "seconds":  # of whole batches: each says how many agents shared it
         return f"{np.mean([r.seconds / r.agents for r in records]):.0f}"
     found: Any = {json.dumps(look_up(r, field), sort_keys=True) for r in records}

@@ -25,7 +25,7 @@ def draw() -> None:
         for axes, column in ((left, "q_policy"), (right, "score")):
             band(axes, rows.pivot_table(index="step", columns="seed", values=column), name, colour)
     left.set(yscale="symlog", ylabel="Q(s, π(s))", title="value of the policy's actions")
-    right.set(ylabel="normalised score", title="return")
+    right.set(ylabel="normalised score", title="score of the policy")
     for axes in (left, right):
         axes.set_xlabel("gradient updates")
     left.legend()

@@ -101,6 +101,8 @@ def test_the_range_of_a_diagnostic_is_that_of_the_last_evaluations(extension, re
     words, asked = extension("records").words, "quick/td3n_rd/hopper-medium:end."
     end((-100.4, 3.0, 1234.0))
     assert words(results.root, asked + "q_data") == "-100 to 1,234"
+    end((0.954, 0.9, 0.979))
+    assert words(results.root, asked + "q_data") == "0.90 to 0.98"
     with pytest.raises(RecordError, match="td3n_rd has no diagnostic 'q_dat': it has .*q_data"):
         words(results.root, asked + "q_dat")
     end((-100.4, None, 1234.0))

@@ -124,6 +124,10 @@ def test_settings_are_the_configuration_s():
     assert pages.setting("dt.steps") == "100,000" and pages.setting("sacn.target") == "lcb"
     assert pages.setting("bc.quick") == "5,000 updates; actor_width = 128"
     assert "target = lcb" in pages.setting("edac.quick")
+    assert (
+        pages.setting("bc.key")
+        == f"actor_lr = 0.0003, batch_size = {algos.ALGORITHMS['bc'].config().batch_size}"
+    )
     for bad, message in (("tdbc.alpha", "no algorithm"), ("td3bc.alfa", "no setting 'alfa'")):
         with pytest.raises(ValueError, match=message):
             pages.setting(bad)
