@@ -114,7 +114,7 @@ expected = np.array([now.q_policy for now in looks])
 # Move the slider through training. The shaded strip is where the data have actions; the dashed curve is true;
 # the solid curves are the critics (first seed dark, the others pale) and the dots the policies on them.
 
-# %%
+# %% tags=["hide-input"]
 top = 1.05 * max(now.q.max() for now in looks)
 
 

@@ -27,6 +27,15 @@ def test_exercises_are_numbered_and_each_has_one_solution():
     assert len(CODED) == len(blocks(PAGE)) - 1
 
 
+def test_each_exercise_is_linked_from_the_text_that_it_links_to():
+    pages = [p.read_text() for p in (ROOT / "book").rglob("*.md") if p.name != "exercises.md"]
+    for title, part in zip(TITLES, PARTS[1:]):
+        number = title.split(".")[0]
+        [label] = re.findall(r"^\*To \{ref\}`([\w-]+)`\.\*$", part, flags=re.MULTILINE)
+        [page] = [text for text in pages if f"({label})=" in text]
+        assert f"<ex-{number}>`" in page, (title, label)
+
+
 @pytest.mark.parametrize("title", CODED)
 def test_the_solution_holds(title, monkeypatch):
     monkeypatch.chdir(ROOT)

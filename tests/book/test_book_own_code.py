@@ -47,12 +47,12 @@ def test_the_page_s_agent_is_rdlib_s_for_twenty_updates():
         plain = page["TD3BC"](O, U, WIDTH)
     finally:
         torch.set_default_dtype(torch.float32)
-    for ours, theirs in ((a.critic, plain.critics), (a.critic_target, plain.critics_target)):
+    for ours, theirs in ((a.critic, plain.critics), (a.critic_target, plain.target[0])):
         for e in range(2):
             copy_weights(ours.net, theirs[e], (0, e))
     for ours, theirs in (
         (a.actor, plain.actor),
-        (a.actor_target, plain.actor_target),
+        (a.actor_target, plain.target[1]),
         (a.plugin.actor, plain.ood_actor),
     ):
         copy_weights(ours.net, theirs, (0,))
@@ -62,8 +62,8 @@ def test_the_page_s_agent_is_rdlib_s_for_twenty_updates():
         plain.update(step, *(x[0] for x in batch), noise["smoothing"][0])
     assert (a.critic.net.hidden[0].weight - before).abs().max() > 1e-3
     pairs = [(a.critic.net, plain.critics[e], (0, e)) for e in range(2)]
-    pairs += [(a.critic_target.net, plain.critics_target[e], (0, e)) for e in range(2)]
-    pairs += [(a.actor.net, plain.actor, (0,)), (a.actor_target.net, plain.actor_target, (0,))]
+    pairs += [(a.critic_target.net, plain.target[0][e], (0, e)) for e in range(2)]
+    pairs += [(a.actor.net, plain.actor, (0,)), (a.actor_target.net, plain.target[1], (0,))]
     pairs += [(a.plugin.actor.net, plain.ood_actor, (0,))]
     for net, other, at in pairs:
         for ours, theirs in zip((*net.hidden, net.head), linear(other)[::2], strict=True):
@@ -76,6 +76,8 @@ def test_the_lines_marked_rd_are_all_that_was_added():
     text = (BOOK / "own_code.md").read_text()
     [code] = [b for b in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S) if "class TD3BC" in b]
     kept = "".join(line for line in code.splitlines(keepends=True) if not line.endswith("# RD\n"))
+    base, both = (sum(bool(line.strip()) for line in x.splitlines()) for x in (kept, code))
+    assert f"is {base} lines, and RD adds {both - base}." in text and base < 40
     names: dict = {}
     exec(compile(kept, "own_code.md", "exec"), names)
     assert "rd_" not in kept and "ood" not in kept

@@ -89,3 +89,12 @@ def test_colab_gets_the_repository_and_others_get_nothing(monkeypatch, tmp_path,
     assert strict and strict_too and moved == ["/content/rdlib/notebooks"]
     assert clone[:2] == ["git", "clone"] and clone[-1] == "/content/rdlib"
     assert install[1:4] == ["-m", "pip", "install"] and install[-1] == "/content/rdlib"
+
+
+@pytest.mark.parametrize("name", ["backup", "kernel", "overgeneralisation", "rd"])
+def test_on_a_page_that_teaches_what_is_not_folded_has_ten_lines(name):
+    script = jupytext.read(NOTEBOOKS / f"{name}.py", fmt="py:percent")
+    folded = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
+    for cell in script.cells:
+        if cell.cell_type == "code" and not folded & set(cell.metadata.get("tags", [])):
+            assert sum(bool(line.strip()) for line in cell.source.splitlines()) <= 10, cell.source

@@ -48,11 +48,17 @@ def test_published_records_were_asked_for_as_they_say(folder):
             assert fingerprint(asked) == r.config_hash, r.file_name
 
 
-def test_the_readme_s_forest_has_every_dataset_for_light_and_for_dark_pages(tmp_path, monkeypatch):
+def script_of(name):
+    """book/static/NAME.py as a module."""
     plt.switch_backend("agg")
-    spec = importlib.util.spec_from_file_location("readme", RESULTS.parent / "static" / "readme.py")
+    spec = importlib.util.spec_from_file_location(name, RESULTS.parent / "static" / f"{name}.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_readme_s_forest_has_every_dataset_for_light_and_for_dark_pages(tmp_path, monkeypatch):
+    script = script_of("readme")
     monkeypatch.setattr(script, "HERE", tmp_path)
     script.forest()
     light, dark = ((tmp_path / name).read_text() for name in ("forest.svg", "forest-dark.svg"))
@@ -60,6 +66,26 @@ def test_the_readme_s_forest_has_every_dataset_for_light_and_for_dark_pages(tmp_
         assert f"<!-- {dataset} -->" in light and f"<!-- {dataset} -->" in dark
     assert light != dark
     plt.close("all")
+
+
+def test_the_figure_of_last_and_best_is_the_records():
+    axes = script_of("concepts").last().axes[0]
+    last, best = (c.get_offsets()[:, 0] for c in axes.collections)
+    assert (last <= best).all() and (sorted(last) == last).all()
+    bc = [r for r in load_records(QUICK) if (r.algo, r.dataset) == ("bc", "hopper-medium")]
+    row = [t.get_text() for t in axes.get_yticklabels()].index("BC")
+    assert last[row] == pytest.approx(sum(r.last_score() for r in bc) / len(bc))
+    assert best[row] == pytest.approx(sum(r.best_score() for r in bc) / len(bc))
+    plt.close("all")
+
+
+def test_the_drawings_are_there_for_light_and_for_dark_pages(tmp_path):
+    script = script_of("concepts")
+    for draw in (script.cycle, script.stages):
+        script.save(draw, tmp_path)
+        for ending in ("", "-dark"):
+            name = f"{draw.__name__}{ending}.svg"
+            assert (RESULTS.parent / "static" / name).is_file() and "<svg" in (tmp_path / name).read_text()
 
 
 def test_the_readme_s_figure_has_its_seeds():
