@@ -93,8 +93,8 @@ def test_colab_gets_the_repository_and_others_get_nothing(monkeypatch, tmp_path,
 
 @pytest.mark.parametrize("name", ["backup", "kernel", "overgeneralisation", "rd"])
 def test_on_a_page_that_teaches_what_is_not_folded_has_ten_lines(name):
-    script = jupytext.read(NOTEBOOKS / f"{name}.py", fmt="py:percent")
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     folded = {"hide-input", "hide-cell", "remove-cell", "remove-input"}
-    for cell in script.cells:
+    for cell in notebook.cells:
         if cell.cell_type == "code" and not folded & set(cell.metadata.get("tags", [])):
             assert sum(bool(line.strip()) for line in cell.source.splitlines()) <= 10, cell.source
