@@ -66,7 +66,7 @@ data
 # iteration: the dashed curve $Q^*(s, a)$ goes on with the best policy there is, the dotted one with the best
 # policy whose strides are all timid. Too long a stride falls back to 0, and costs the way back.
 
-# %% mystnb={"image": {"alt": "Left: the thousand strides of the data, positions from 0 to 1 against actions, all actions between -0.2 and 0.2. Right: the true value in the middle of the line over actions from -1 to 1: it rises slowly between -0.6 and 0.6 and drops outside."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: the thousand strides of the data, positions from 0 to 1 against actions, all actions between -0.2 and 0.2. Right: the true value in the middle of the line over actions from -1 to 1: it rises slowly between -0.6 and 0.6 and drops outside."}}
 true = line.best(np.array(HERE), ACTIONS)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
 left.plot(data.obs[:, 0], data.act[:, 0], ".", ms=3, color="grey")
@@ -135,7 +135,7 @@ display(Slider([frame(now) for now in looks], names, about, at=past.index(True) 
 # %% [markdown]
 # The same as a still picture, six moments:
 
-# %% mystnb={"image": {"alt": "Six moments of training without remedy. The critics' curves lie below the true one at first; their slope at the data's edge carries on to action 1, where the policies go at once; then whole curves rise past the ceiling of 20 and go on rising."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six moments of training without remedy. The critics' curves lie below the true one at first; their slope at the data's edge carries on to action 1, where the policies go at once; then whole curves rise past the ceiling of 20 and go on rising."}}
 moments = [looks[i] for i in (np.array([0.04, 0.12, 0.24, 0.4, 0.6, 1]) * (len(looks) - 1)).round().astype(int)]
 figure, rows = plt.subplots(2, 3, figsize=(8, 5.4), sharex=True, sharey=True)
 for axes, now in zip(rows.flat, moments, strict=True):
@@ -178,9 +178,11 @@ curves(axes, steps, shown)
 
 # %%
 rise = np.diff(expected, axis=0)[1:] / np.diff(behaviour, axis=0)[1:]
-print(f"at the end the critics expect {expected[-1].round(1)} of policies that are worth {worth[-1].round(1)}")
 c = np.median(rise)
-print(f"while a value of the data rises by 1, the policy's rises by c = {c:.2f} (median over training); γc = {toy.GAMMA * c:.2f}")
+print(f"at the end the critics expect {expected[-1].round(1)}")
+print(f"of policies that are worth {worth[-1].round(1)}")
+print(f"while a value of the data rises by 1, the policy's rises by c = {c:.2f}")
+print(f"(median over training); γc = {toy.GAMMA * c:.2f}")
 assert expected[-1].min() > line.ceiling and worth[-1].max() < 1, "not the disease this page describes"
 
 # %% [markdown]
@@ -231,11 +233,12 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True)
 for axes, pairs in ((left, [(toy.GAMMA, c) for c in CS]), (right, [(gamma, 1) for gamma in GAMMAS])):
     for i, (gamma, c) in enumerate(pairs):
         q = two_numbers(gamma, c)[:, 0]
-        axes.plot(q, color=plt.colormaps["viridis"](0.9 * i / len(pairs)))
-        axes.annotate(f"{c if axes is left else gamma:g}", (len(q), min(q[-1], 29)), fontsize=8)
+        label = f"{c if axes is left else gamma:g}"
+        axes.plot(q, color=plt.colormaps["viridis"](0.9 * i / len(pairs)), label=label)
     axes.set(ylim=(-1, 30), xlabel="backups")
-left.set(title=f"γ = {toy.GAMMA}; c at each curve", ylabel="q")
-right.set(title="c = 1; γ at each curve");
+    axes.legend(title="c" if axes is left else "γ", fontsize=8, ncols=2, loc="upper left")
+left.set(title=f"γ = {toy.GAMMA}", ylabel="q")
+right.set(title="c = 1");
 
 # %% [markdown]
 # Between 0.9 and 1.1 a small change of $c$ decides everything: it is there that a remedy has to work. $\gamma$ does the same as $c$,
@@ -266,7 +269,7 @@ for count in [0] + [every] * (updates // every):
 held = np.array(held)
 paid = line.worth(fixed.policy, np.array([HERE]))[:, 0]
 
-# %% mystnb={"image": {"alt": "Left: with the policy fixed at 0.1, within the data, the critics approach the true worth and stay there. Right: with the policy fixed at 1, outside the data, the critics pass the ceiling and run away as they did with a policy that learns."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: with the policy fixed at 0.1, within the data, the critics approach the true worth and stay there. Right: with the policy fixed at 1, outside the data, the critics pass the ceiling and run away as they did with a policy that learns."}}
 figure, pair = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True)
 for axes, part, where in zip(pair, (slice(0, n), slice(n, None)), ("0.1, in the data", "1, outside"), strict=True):
     axes.plot(steps, held[:, part], color=plots.PALETTE[0], lw=1.5)

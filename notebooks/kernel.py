@@ -123,7 +123,7 @@ for eta in rates.tolist():
     distance.append(sum(((p - q) ** 2).sum().item() for p, q in both) ** 0.5)
 remainder, distance = np.array(remainder), np.array(distance)
 
-# %% mystnb={"image": {"alt": "Left: real against predicted change of 200 values, all on the diagonal. Right: the remainder over the length of the step on logarithmic axes, most pairs on straight lines of slope 2, a few with kinks."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Left: real against predicted change of 200 values, all on the diagonal. Right: the remainder over the length of the step on logarithmic axes, most pairs on straight lines of slope 2, a few with kinks."}}
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
 left.plot(predicted, moved, ".", color=plots.PALETTE[0])
 left.axline((0, 0), slope=1, color="grey", lw=1)

@@ -109,7 +109,7 @@ grid[0, 0].legend();
 # at an episode's start. The value of the last line is what the critics expect, on average over the fixed
 # states.
 
-# %%
+# %% tags=["hide-input"]
 pd.DataFrame([
     {
         "": names[r.algo], "seed": r.seed, "Q(s, π(s)) at the end": r.evaluations[-1]["diagnostics"]["q_policy"],
@@ -275,7 +275,7 @@ for (label, _), taken in apart.items():
     sums.setdefault(label, []).extend(sum(t["parts"].values()) for t in taken)
     reals.setdefault(label, []).extend(t["real"] for t in taken)
 
-# %%
+# %% tags=["hide-input"]
 checks = []
 for label in COLOURS:
     predicted, real = torch.cat(sums[label]), torch.cat(reals[label])
@@ -395,8 +395,9 @@ grid[0, 0].legend();
 # %%
 last = rounds[rounds.step == rounds.step.max()].set_index("agent")
 times = last.loc["plain"] / last.loc["RD"]
-print(f"at the end RD's product is smaller by a factor of {times.kernel_data_policy:.0f}, the square of its norm by "
-      f"{times.feature_norm**2:.0f}, its cosine by {times.cosine_data_policy:.3f}, its c by {times.c:.2f}")
+print("at the end, without RD over with RD:")
+print(f"  product {times.kernel_data_policy:.0f}, norm squared {times.feature_norm**2:.0f}, "
+      f"cosine {times.cosine_data_policy:.3f}, c {times.c:.2f}")
 rises = 1 / (1 - pairs[0].agents.configs[0].gamma * last.c)  # of the chapter on the disease: how far a first error is carried
 print(f"1 / (1 - γc) is {rises['plain']:.0f} without RD and {rises['RD']:.0f} with it")
 
@@ -449,7 +450,7 @@ rounds[rounds.step == steps[-1]][
 # Overgeneralisation should also show in the representation: where all pairs look alike to the head, features
 # span few dimensions. The rank is the smallest number of singular values that make up 99% of their sum.
 
-# %% mystnb={"image": {"alt": "Effective rank and norm of the data's features over 1,200 updates for the four agents. The plain agent's rank falls and its norm grows by orders of magnitude; with RD and layer norm together the rank is highest and the norm lowest."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Effective rank and norm of the data's features over 1,200 updates for the four agents. The plain agent's rank falls and its norm grows by orders of magnitude; with RD and layer norm together the rank is highest and the norm lowest."}}
 figure, two_axes = plt.subplots(1, 2, figsize=(7, 3))
 for label, colour in COLOURS.items():
     mine = rounds[rounds.agent == label]
@@ -504,7 +505,7 @@ for two in pairs:
     for i, label in enumerate(two.labels):
         expected[label], earned[label] = q[i], total[i]
 
-# %% mystnb={"image": {"alt": "Expected value of the policy's actions against the discounted return earned from the same states, for four agents, with the line of equality. The plain agent's points lie farthest above the line, RD's next, those with layer norm around it, and those with both below."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Expected value of the policy's actions against the discounted return earned from the same states, for four agents, with the line of equality. The plain agent's points lie farthest above the line, RD's next, those with layer norm around it, and those with both below."}}
 figure, axes = plt.subplots(figsize=(5, 4))
 for label, colour in COLOURS.items():
     axes.scatter(earned[label], expected[label], s=16, color=colour, label=label, alpha=0.8)
@@ -513,7 +514,7 @@ axes.plot(ends, ends, color="0.5", lw=1, label="right")
 axes.set(xlabel="discounted return from there", ylabel="Q(s, π(s))", xscale="log", yscale="log")
 axes.legend();
 
-# %%
+# %% tags=["hide-input"]
 pd.DataFrame([
     {
         "": label, "Q(s, π(s))": expected[label].mean(), "return": earned[label].mean(),

@@ -135,7 +135,7 @@ display(Slider([frame(now) for now in some], names, about, at=past.index(True) i
 # %% [markdown]
 # The same as a still picture; each row is a moment.
 
-# %% mystnb={"image": {"alt": "Three moments of four variants. Without RD the curve leaves the picture upwards. With stage 1 the curve falls off beside the data on the policy's side. With stage 2, and with both, it also falls off steeply on the other side, where the OOD policy is; the policies stay at the edge of the data or a little outside."}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three moments of four variants. Without RD the curve leaves the picture upwards. With stage 1 the curve falls off beside the data on the policy's side. With stage 2, and with both, it also falls off steeply on the other side, where the OOD policy is; the policies stay at the edge of the data or a little outside."}}
 moments = [looks[round(share * (len(looks) - 1))] for share in (0.16, 0.48, 1)]
 figure, rows = plt.subplots(3, 4, figsize=(9, 6.6), sharex=True, sharey=True)
 for now, row in zip(moments, rows, strict=True):
@@ -165,7 +165,8 @@ def summary(variants, where, look, worth):
 best = float(line.best(np.array(HERE), np.array(toy.TIMID), longest=toy.TIMID))
 print(f"the best timid policy is worth {best:.1f}, the best policy {true.max():.1f}")
 sound = {name: sum(worth[-1, i] > best / 2 for i in where) for name, where in WHERE.items() if name in VARIANTS}
-print("seeds worth more than half of the best timid policy:", ", ".join(f"{name} {k}" for name, k in sound.items()))
+print(f"seeds that are worth more than {best / 2:.1f}, half of the first:")
+print("\n".join(f"  {name:15} {k} of {n}" for name, k in sound.items()))
 summary(VARIANTS, WHERE, looks[-1], worth[-1])
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Expected value and true worth of the policies over updates, for each variant and seed. Without RD the expectation leaves the picture and the worth is 0. Upper row: with a stage or with both at the weight that suits, curves come near the truth. Lower row, at the strong weight: with stage 1 some seeds fall to nothing in value and worth, with stage 2 some fall in worth while the critic goes on expecting much, and with both some fall too."}}
@@ -191,8 +192,8 @@ for axes in (rows[0, 0], *rows[1, 1:]):
 #
 # - *At the weight that suits*, the upper row, there is nothing to cure: with stage 1 alone no seed is over-inhibited at the end. Both stages
 #   together are worth no more than stage 1 alone, and stage 2 alone is at least as good as either.
-# - *At the strong weight*, the lower row, seeds fail with stage 1, and seeds fail with both stages. The switch leaves fewer of them
-#   in the run above than stage 1 does, but three seeds cannot tell such a difference from none.
+# - *At the strong weight*, the lower row, seeds fail with stage 1, and seeds fail with both stages. The list above has how many;
+#   three seeds cannot tell a difference of one from none.
 # - *Stage 2 alone at the strong weight fails in another way.* Its critics expect much of a policy that has left the data and falls. Nothing in stage 2 concerns the data and a policy that is far from them: that is stage 1's part.
 #
 # ## Over-inhibition

@@ -33,8 +33,8 @@ def cycle() -> Figure:
     figure, axes = plt.subplots(figsize=(5.6, 3.5))
     axes.set(xlim=(0, 10), ylim=(0, 6.4))
     axes.axis("off")
-    boxes = ((1.9, "values on the data", "Q(s, a),  (s, a) in D", BLUE),
-             (8.1, "values of the policy", "Q(s′, π(s′)),  not in D", RED))  # fmt: skip
+    boxes = ((1.9, "values on the data", r"Q(s, a),  (s, a) $\in \mathcal{D}$", BLUE),
+             (8.1, "values of the policy", r"Q(s′, π(s′)),  $\notin \mathcal{D}$", RED))  # fmt: skip
     for x, title, text, colour in boxes:
         look = {"boxstyle": "round,pad=0.5", "fc": "none", "ec": colour, "lw": 2}
         axes.text(x, 3.2, f"{title}\n{text}", ha="center", va="center", linespacing=1.7, bbox=look)
