@@ -124,6 +124,16 @@ def test_the_flat_copy_is_used_only_while_it_is_true(tmp_path, monkeypatch):
     assert second.digest == read_minari(ID, tmp_path, cache=False).digest
 
 
+def test_episodes_in_fortran_order_are_kept_right(tmp_path):
+    """safetensors 0.8.0 writes such arrays scrambled (findings/safetensors_numpy_order.sh)."""
+    plain = episodes([5, 6])
+    turned = [dataclasses.replace(e, observations=np.asfortranarray(e.observations)) for e in plain]
+    write(tmp_path / "plain", plain)
+    folder = write(tmp_path / "turned", turned)
+    assert flat.read(folder, flat.key_of(folder / "data" / minari.MAIN_FILE)) is not None
+    assert read_minari(ID, tmp_path / "turned").digest == read_minari(ID, tmp_path / "plain").digest
+
+
 def test_a_folder_that_cannot_be_written_still_reads(tmp_path, monkeypatch):
     folder = write(tmp_path, episodes([5]))
     (folder / flat.FILE).unlink()
