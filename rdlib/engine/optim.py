@@ -80,7 +80,7 @@ class AdamW(_Fused, torch.optim.AdamW):
 
 def adam(parameters: Any, lr: float | Tensor, **options: Any) -> torch.optim.Optimizer:
     """Adam, fused: elementwise, so the agents stacked in one tensor never mix. A rate that `update` changes
-    is a tensor."""
+    is a tensor. Gradients lie in memory as `backward()` lays them (findings/torch_fused_layout.sh)."""
     return Adam(parameters, lr=lr, fused=True, **options)
 
 
