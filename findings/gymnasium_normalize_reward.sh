@@ -9,7 +9,7 @@
 #   and gamma 0.99 the rewards of the same steps differ by a factor above 4.
 # Why it matters: HalfCheetah, and whatever never falls, ends by its time limit only. Learning rates, clipping and
 #   entropy weights tuned in one mode do not carry over to the other, nor from one environment to a vector.
-# What helps: freeze the statistics (update_running_mean = False) or scale rewards by a constant of the dataset.
+# What helps: one mode throughout a study; or a constant in place of running statistics.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -4,7 +4,7 @@
 # One would guess: vmap(f)(a, x)[i] has the type of f(a[i], x[i]). In f a hyperparameter a[i] is a tensor without
 #   dimensions, which in PyTorch never widens a float32 tensor; for a * x vmap knows this.
 # What happens: vmap forgets it for where, clamp, addcmul and addcdiv: these return float64. lerp, which takes a[i] in a
-#   loop, raises. bfloat16 x becomes float32 likewise, and add_ keeps the type but rounds otherwise.
+#   loop, raises. bfloat16 x becomes float32 likewise.
 # Why it matters: sweeps often come from numpy, which is double. What is clamped to an agent's own limit then computes on
 #   in double precision, twice the memory, or stops at the next product with float32 weights. The loop over
 #   agents, by which one checks vmap, shows neither.
