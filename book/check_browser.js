@@ -1,5 +1,6 @@
 // Runs in a page that has loaded; returns what is wrong with it, one sentence each. See check_browser.py.
 async ({ scheme, width }) => {
+  const TALLEST = 900; // pixels of a piece of code or of an output
   const problems = [];
   const article = document.querySelector("article.bd-article") ?? document.body;
   const frames = (n) => new Promise((done) => {
@@ -36,18 +37,34 @@ async ({ scheme, width }) => {
   if (document.documentElement.dataset.theme !== scheme)
     problems.push(`shown ${document.documentElement.dataset.theme}, asked for ${scheme}`);
 
-  // Nothing is wider than the window, and what would be scrolls by itself instead of being cut.
+  // Nothing is wider than the window or its column, and what would be scrolls by itself instead of being cut.
   const over = document.documentElement.scrollWidth - window.innerWidth;
   if (over > 0) problems.push(`${over} px wider than the window`);
   const scrolls = (e) => /auto|scroll/.test(getComputedStyle(e).overflowX);
   const hidden = (e) => e.closest("mjx-assistive-mml, .headerlink, .visually-hidden, .sr-only, template, defs, svg *");
+  const column = Math.min(window.innerWidth, article.getBoundingClientRect().right);
   const cut = [...article.querySelectorAll("*")].filter((e) => {
     const box = e.getBoundingClientRect();
-    if (box.width < 2 || box.height < 2 || box.right <= window.innerWidth + 1 || hidden(e)) return false;
+    if (box.width < 2 || box.height < 2 || box.right <= column + 1 || hidden(e)) return false;
     for (let a = e; a && a !== article.parentElement; a = a.parentElement) if (scrolls(a)) return false;
     return true;
   });
-  if (cut.length) problems.push(`runs out of the window and cannot be scrolled to: ${name(cut[0])}`);
+  if (cut.length) problems.push(`runs out of its column and cannot be scrolled to: ${name(cut[0])}`);
+
+  // A table is seen whole where the window is wide: it need not be scrolled sideways.
+  for (const table of width > 1000 ? article.querySelectorAll("table") : []) {
+    for (let a = table.parentElement; a && a !== article; a = a.parentElement)
+      if (scrolls(a) && a.scrollWidth > a.clientWidth + 1) {
+        problems.push(`table scrolls sideways, by ${a.scrollWidth - a.clientWidth} px: ${name(table)}`);
+        break;
+      }
+  }
+
+  // No code and no output is taller than a screen.
+  for (const e of article.querySelectorAll("pre, .cell_output > *")) {
+    const height = e.getBoundingClientRect().height;
+    if (height > TALLEST) problems.push(`${Math.round(height)} px tall, more than ${TALLEST}: ${name(e)}`);
+  }
 
   // Text can be read on its ground (contrast of at least 3; 4.5 is what the theme aims at).
   const parse = (colour) => {

@@ -2,9 +2,10 @@
 
 The system's headless Chromium, driven by Playwright, opens each page at 1280 and 390 pixels, light and
 dark, and the address of a page that does not exist. Nothing may be logged as an error, asked from another
-host, wider than a phone, cut off, unreadable against its ground, or left unset: equations, pictures and
-sliders. Prints a table of pages by modes, leaves screenshots in _build/screenshots, exits with 1 if any
-problem was found.
+host, wider than the window or its column unless it scrolls by itself, unreadable against its ground, or
+left unset: equations, pictures and sliders. No code or output may be taller than 900 pixels, and no table
+may need scrolling sideways at 1280. Prints a table of pages by modes, leaves screenshots in
+_build/screenshots, exits with 1 if any problem was found.
 """
 
 import argparse

@@ -36,7 +36,7 @@ if "google.colab" in _sys.modules and not _os.path.isdir("../book/results"):
     _subprocess.run([_sys.executable, "-m", "pip", "install", "-q", _folder], check=True)
     _os.chdir(f"{_folder}/notebooks")
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "remove-cell"]
 results = ""  # folder with the folders of records; empty: the repository's book/results
 
 # %% tags=["remove-cell"]
@@ -44,7 +44,7 @@ from rdlib.training.parameters import check_parameters
 
 check_parameters(globals())
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,12 +55,8 @@ from rdlib.rd import RDConfig
 from rdlib.results import ablations, grid, plots, printed, stats, tables, typeset
 
 plots.use_style()
-repository = next(
-    (p for p in (Path(".."), Path(".")) if (p / "book/results/paper.csv").is_file()), None
-)
-if repository is None:
-    raise FileNotFoundError("book/results/paper.csv: run this page in a clone of the repository")
-results = Path(results) if results else repository / "book/results"
+repository = tables.published().parents[1]
+results = Path(results) if results else tables.published()
 
 questions = {q.name: q for q in grid.read_questions(repository / "workflow/ablations.csv")}
 small = tables.read_scale(results / "ablations-quick", "quick")
@@ -69,26 +65,6 @@ published = tables.collect(tables.read_scale(results / "quick", "quick"))
 HOPPER = questions["base-td3n"].datasets
 SELECTING = questions["base-td3n"].seeds  # 100 to 102; the tables' seeds are 0 to 4
 
-
-def show(name, found):
-    """A figure, or a table with its files; or that there is nothing to put into it."""
-    if not len(found):
-        print(f"{name}: not run")
-    elif isinstance(found, pd.DataFrame):
-        shown = typeset.scrolled(found)
-        files = {"csv": found.to_csv(index=False), "md": shown.markdown, "tex": found.to_latex(index=False)}
-        display(shown, typeset.downloads(name, files))
-
-
-def draw(name, figure):
-    """A figure, unless there is nothing to draw."""
-    if figure is None:
-        print(f"{name}: not run")
-    else:
-        display(figure)
-        plots.plt.close("all")
-
-
 # %% [markdown]
 # ## How much RD is right?
 #
@@ -96,15 +72,15 @@ def draw(name, figure):
 # For TD3+BC and CQL, whose values do not run away without RD, λ hardly matters.
 # Dots are Hopper's three datasets, the line is their mean, the dashed line the base without RD.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Score on Hopper's three datasets at quick scale against the weight of RD, a panel for each backbone, with its base as a dashed line"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Score on Hopper's three datasets at quick scale against the weight of RD, a panel for each backbone, with its base as a dashed line"}}
 backbones = ("td3n", "sacn", "td3bc", "cql")
 swept = {b: ablations.answers(questions[f"lambda-{b}"], small) for b in backbones}
 bases = {b: ablations.answers(questions[f"base-{b}"], small) for b in backbones}
 panels = {printed.title(f"{b}_rd"): ("plugin.weight", swept[b], bases[b]) for b in backbones if swept[b]}
-draw("weights", ablations.sweep(panels, HOPPER) if panels else None)
+figure = ablations.sweep(panels, HOPPER) if panels else None
 
-# %% tags=["hide-input"]
-show("weights", ablations.table([s for b in backbones for s in (*bases[b], *swept[b])], HOPPER))
+# %% tags=["remove-input"]
+display(typeset.filed("weights", ablations.table([s for b in backbones for s in (*bases[b], *swept[b])], HOPPER)))
 
 # %% [markdown]
 # Too little RD and the values of the two ensembles run away as they do in the bases.
@@ -122,7 +98,7 @@ show("weights", ablations.table([s for b in backbones for s in (*bases[b], *swep
 # SAC-N-UNC with RD does, with the picked weight and with the default; TD3+BC and CQL with RD are level with their bases.
 # The weights were picked on seeds 100 to 102 by the protocol's rule. These are seeds 0 to 4, on the same three datasets.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "On Hopper's three datasets, seeds 0 to 4: mean score of each backbone with RD of the default and of the picked weight, less its base's, with 95 % intervals"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "On Hopper's three datasets, seeds 0 to 4: mean score of each backbone with RD of the default and of the picked weight, less its base's, with 95 % intervals"}}
 # The weights that the protocol has at quick scale.
 CANDIDATES = {"sacn": (0.01, 0.03, 0.1, 0.3, 1.0), "td3bc": (0.01, 0.1, 1.0), "cql": (0.01, 0.1, 1.0)}
 default, found = RDConfig().weight, []
@@ -140,13 +116,13 @@ for b, weights in CANDIDATES.items():
     print(f"{printed.title(f'{b}_rd')}: by the protocol's rule weight {weight:g}")
 apart = {s.name: (s.scores(HOPPER), base.scores(HOPPER)) for base, settings in found for s in settings}
 apart = {name: (stats.difference(*x), stats.interval(stats.difference, *x)) for name, x in apart.items()}
-draw("picked-weights", plots.intervals(apart, "mean score less that of the base", 0) if apart else None)
+figure = plots.intervals(apart, "mean score less that of the base", 0) if apart else None
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 rows = [ablations.table([base, *settings], HOPPER, base) for base, settings in found]
 rows = [part.rename(columns=lambda c: "less the base" if c.startswith("less ") else c) for part in rows]
 rows = [part.drop(columns=[c for c in part if c.startswith("P(")]) for part in rows]
-show("picked-weights", pd.concat(rows) if rows else [])
+display(typeset.filed("picked-weights", pd.concat(rows) if rows else pd.DataFrame()))
 
 # %% [markdown]
 # TD3+BC with the default was four points above the base on the seeds that picked it, and is level with it on these.
@@ -158,7 +134,7 @@ show("picked-weights", pd.concat(rows) if rows else [])
 # DR3 with the best of its weights does: on five fresh seeds it cannot be told from RD. Layer norm does something else.
 # The rivals had as many values to choose from as λ, on the same data and seeds.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Score on Hopper's three datasets at quick scale against RD's weight, DR3's weight and the base's pessimism, three panels with one scale"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Score on Hopper's three datasets at quick scale against RD's weight, DR3's weight and the base's pessimism, three panels with one scale"}}
 dr3, beta = (ablations.answers(questions[name], small) for name in ("dr3", "beta"))
 panels = {
     "RD": ("plugin.weight", swept["td3n"], bases["td3n"]),
@@ -166,27 +142,27 @@ panels = {
     "pessimism of the base": ("beta", beta, bases["td3n"]),
 }
 panels = {name: panel for name, panel in panels.items() if panel[1]}
-draw("rivals", ablations.sweep(panels, HOPPER) if panels else None)
+figure = ablations.sweep(panels, HOPPER) if panels else None
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 norm = ablations.answers(questions["layer-norm"], small)
 best = [ablations.best(settings, HOPPER) for settings in (swept["td3n"], dr3, beta) if settings]
 beside = best[0] if swept["td3n"] else None
-show("rivals-quick", ablations.table([*best, *norm, *bases["td3n"]], HOPPER, beside) if best else [])
+display(typeset.filed("rivals-quick", ablations.table([*best, *norm, *bases["td3n"]], HOPPER, beside) if best else pd.DataFrame()))
 
 # %% [markdown]
 # The table has the best setting of each on the seeds that chose it. What was chosen may have been lucky there.
 # So here are the same settings with seeds 0 to 4, first on Hopper, then on the medium data of three environments.
 # RD's default and the base's quick settings were found with `hopper-medium` and seeds 0 to 2 in view, so RD is favoured if either is.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 fresh = [r for (algo, _), o in published.items() if algo in ("td3n", "td3n_rd", "td3n_ln") for r in o.records]
 fresh += [r for r in small if r.algo in ("td3n_dr3", "td3n_ln") and r.seed in grid.SEEDS]
 fresh = tables.collect(fresh)
 for name, datasets in (("rivals-fresh", HOPPER), ("rivals-second", questions["stage-first"].datasets)):
     rd = ablations.as_it_is(fresh, "td3n_rd", datasets)
     others = [s for a in ("td3n_dr3", "td3n_ln", "td3n") for s in ablations.as_it_is(fresh, a, datasets)]
-    show(name, ablations.table([*rd, *others], datasets, rd[0]) if rd else [])
+    display(typeset.filed(name, ablations.table([*rd, *others], datasets, rd[0]) if rd else pd.DataFrame()))
 
 # %% [markdown]
 # On Hopper DR3 and RD cannot be told apart, and both are above the base.
@@ -204,28 +180,28 @@ for name, datasets in (("rivals-fresh", HOPPER), ("rivals-second", questions["st
 # Yes, at this scale: no β and no number of critics holds the values that run away without ruining those that are sound.
 # The default β at quick scale is 4. Between 4 and 8, and with 5 or 20 critics, on the seeds that choose:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "On Hopper's three datasets: mean score of TD3-N-UNC with other pessimism and more critics less that of TD3-N-UNC with RD, with 95 % intervals"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "On Hopper's three datasets: mean score of TD3-N-UNC with other pessimism and more critics less that of TD3-N-UNC with RD, with 95 % intervals"}}
 FIELDS = ("beta", "n_critics")
 ensembles = ("td3n", "td3n_rd")
 asked = [r for r in later if r.algo in ensembles and r.seed in SELECTING]
 tried = ablations.by_config(asked, FIELDS, HOPPER)
 rd = [s for s in tried if s.algo == "td3n_rd"]
 without = [s for s in tried if s.algo == "td3n"]
-draw("pessimism", ablations.differences(without, HOPPER, rd[0]) if rd and without else None)
+figure = ablations.differences(without, HOPPER, rd[0]) if rd and without else None
 
-# %% tags=["hide-input"]
-show("pessimism", ablations.table(tried, HOPPER, rd[0] if rd else None))
+# %% tags=["remove-input"]
+display(typeset.filed("pessimism", ablations.table(tried, HOPPER, rd[0] if rd else None)))
 
 # %% [markdown]
 # The best of these without RD, on the five seeds that had no part in picking it:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 of_the_tables = [r for (algo, _), o in published.items() if algo in ensembles for r in o.records]
 larger = [r for r in small if r.algo == "td3n"]  # on hopper-medium these seeds have run already
 asked = [r for r in (*later, *of_the_tables, *larger) if r.algo in ensembles and r.seed in grid.SEEDS]
 by_seeds = ablations.by_config(asked, FIELDS, HOPPER)
 rd = [s for s in by_seeds if s.algo == "td3n_rd"]
-show("pessimism-fresh", ablations.table(by_seeds, HOPPER, rd[0] if rd else None))
+display(typeset.filed("pessimism-fresh", ablations.table(by_seeds, HOPPER, rd[0] if rd else None)))
 
 # %% [markdown]
 # Up to β = 6 the values on `hopper-medium` run away in every seed, while those on the replay data are pressed to zero and below.
@@ -242,7 +218,7 @@ show("pessimism-fresh", ablations.table(by_seeds, HOPPER, rd[0] if rd else None)
 # Its first stage, through the features of the policy's action, by making features small. Neither the second stage nor a learned
 # $\pi_{ood}$ matters in so few updates. One-change ablations on `hopper-medium`, seeds 0 to 4, against RD as it is:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "On hopper-medium: mean score of each ablation of RD and of the base with more critics, less that of RD as it is, with 95 % intervals"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "On hopper-medium: mean score of each ablation of RD and of the base with more critics, less that of RD as it is, with 95 % intervals"}}
 ONE = ("hopper-medium",)
 weights = (1.0, 2.0, 3.0, 5.0, 10.0, 100.0)  # a cosine is far below a product
 cosine = replace(questions["cosine"], variants=tuple({"plugin.weight": w} for w in weights))
@@ -254,16 +230,16 @@ changed = [s for q in asked for s in ablations.answers(q, small, ONE)]
 rd, base = (ablations.as_it_is(published, algo, ONE) for algo in ("td3n_rd", "td3n"))
 same = [s for s in changed if rd and s.runs[ONE[0]].last == rd[0].runs[ONE[0]].last]
 others = [*base, *(s for s in changed if s not in same)]
-draw("ablations", ablations.differences(others, ONE, rd[0]) if rd and others else None)
+figure = ablations.differences(others, ONE, rd[0]) if rd and others else None
 print(f"to the last digit as RD as it is: {', '.join(s.variant for s in same) or 'none'}")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 found = ablations.table([*rd, *others], ONE, rd[0]) if rd else pd.DataFrame()
 if rd:
     ends = [s.ends(ONE) for s in (*rd, *others)]
     found["Q(s, π(s)) at the end, each seed"] = [", ".join(f"{x:,.3g}" for x in each) for each in ends]
     found = found.drop(columns=["seeds", "mean", "median Q(s, π(s)) at the end"])
-show("ablations-quick", found)
+display(typeset.filed("ablations-quick", found))
 
 # %% [markdown]
 # The tests are exact permutation tests, not corrected for their number: among twenty, one below 0.05 is expected by chance.
@@ -286,7 +262,7 @@ show("ablations-quick", found)
 # The small networks need far more updates there, and no β tried is right for both.
 # These runs are outside the protocol (`book/results/exploration`); nothing was chosen by them.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 explored = ablations.runs(tables.read_scale(results / "exploration", "quick"), "n_critics", "width", "beta")
 if len(explored):
     kinds = ["dataset", "updates", "n_critics", "width", "beta", "algorithm"]
@@ -295,7 +271,7 @@ if len(explored):
         q_data=("q_data", lambda x: ", ".join(f"{v:,.4g}" for v in x)),
         distance=("policy_data_distance", "mean"),
     ).reset_index()  # fmt: skip
-show("exploration", explored)
+display(typeset.filed("exploration", explored))
 
 # %% [markdown]
 # Only layer norm makes HalfCheetah learn in the updates of a quick run (see above).
@@ -312,7 +288,7 @@ show("exploration", explored)
 # Yes, by seeds 5 to 9, which the protocol named for this one test before any of their runs.
 # Seeds 0 to 4 had raised the question, just beyond chance and in one of many tests.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Effect of RD on CQL on six datasets of HalfCheetah and Walker2d with 95 % intervals: the seeds that raised the question and those that answer it"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Effect of RD on CQL on six datasets of HalfCheetah and Walker2d with 95 % intervals: the seeds that raised the question and those that answer it"}}
 SIX = [f"{e}-{k}" for e in ("halfcheetah", "walker2d") for k in ("medium", "medium-replay", "medium-expert")]
 cells = {"0 to 4": published, "5 to 9": tables.collect(r for r in later if r.seed in range(5, 10) and r.algo in ("cql", "cql_rd"))}
 sides = {
@@ -323,18 +299,18 @@ apart = {
     f"{d}, seeds {seeds}": (rd.scores([d]), base.scores([d])) for d in SIX for seeds, (rd, base) in sides.items()
 }
 apart = {name: (stats.difference(*x), stats.interval(stats.difference, *x)) for name, x in apart.items()}
-draw("cql-outside-hopper", plots.intervals(apart, "score with RD less without", 0) if apart else None)
+figure = plots.intervals(apart, "score with RD less without", 0) if apart else None
 for seeds, (rd, base) in sides.items():
     x, y = rd.scores(SIX), base.scores(SIX)
     print(f"seeds {seeds}: RD changes the mean of the six by {stats.difference(x, y):+.1f}, {typeset.probability(stats.p_value(x, y))}")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 rows = [
     {"dataset": d, "seeds": seeds, "setting": s.name, "score": tables.spread(s.runs[d].last),
      "Q(s, π(s)) at the end": f"{s.ends([d]).min():.1f} to {s.ends([d]).max():.1f}"}
     for d in SIX for seeds, pair in sides.items() for s in pair[::-1]
 ]  # fmt: skip
-show("cql-outside-hopper", pd.DataFrame(rows))
+display(typeset.filed("cql-outside-hopper", pd.DataFrame(rows)))
 
 # %% [markdown]
 # RD helps by more than the seeds that raised the question had it. Not everywhere: on `halfcheetah-medium-replay` the fresh seeds are worse with RD.
@@ -350,11 +326,11 @@ show("cql-outside-hopper", pd.DataFrame(rows))
 # Runs end after the first 25,000 to 60,000 of a million updates (`book/results/paper-start`).
 # The longer ones on `hopper-medium` are compiled (`book/results/paper-fifth`).
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size, a row for each dataset: score, mean value of the data's actions, and cosine of the features of data action and policy action over the first updates, without and with RD, and with DR3 on HalfCheetah"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size, a row for each dataset: score, mean value of the data's actions, and cosine of the features of data action and policy action over the first updates, without and with RD, and with DR3 on HalfCheetah"}}
 columns = {"score": "normalised score", "q_data": "mean Q(s, a)", "cosine_data_policy": "cosine, data and policy"}
 started = [r for f in ("paper-start", "paper-fifth") for r in tables.read_scale(results / f, "paper")]
 longest = {(r.algo, r.dataset): r for r in sorted(started, key=lambda r: r.steps)}
-draw("paper-start", ablations.training(longest.values(), columns) if longest else None)
+figure = ablations.training(longest.values(), columns) if longest else None
 
 # %% [markdown]
 # On `halfcheetah-medium` the base earns nothing for 50,000 updates, four times a quick run, and begins to learn then.
@@ -372,18 +348,18 @@ draw("paper-start", ablations.training(longest.values(), columns) if longest els
 # TD3-N-UNC without and with RD at the paper's size and settings, on a GPU, 100,000 of the million updates (`book/results/paper-tenth`).
 # The data are the whole of the bundled ones; RD's weight is its default, found on small networks.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size over the first 100,000 updates, a row for each of Hopper's three datasets: score, mean value of the policy's actions on a logarithmic scale, and squared distance of the policy's actions from the data's, without and with RD, five seeds each"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "TD3-N-UNC at the paper's size over the first 100,000 updates, a row for each of Hopper's three datasets: score, mean value of the policy's actions on a logarithmic scale, and squared distance of the policy's actions from the data's, without and with RD, five seeds each"}}
 columns = {"score": "normalised score", "q_policy": "mean Q(s, π(s))", "policy_data_distance": "|π(s) - a|² / dim A"}
 tenth = tables.read_scale(results / "paper-tenth", "paper")
-draw("paper-tenth", ablations.training(tenth, columns, ["q_policy"]) if tenth else None)
+figure = ablations.training(tenth, columns, ["q_policy"]) if tenth else None
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 cells = tables.collect(tenth)
 rd, base = (ablations.as_it_is(cells, algo, HOPPER) for algo in ("td3n_rd", "td3n"))
 for d in HOPPER if rd and base else ():
     x, y = rd[0].scores([d]), base[0].scores([d])
     print(f"{d}: RD changes the score by {stats.difference(x, y):+.1f}, {typeset.probability(stats.p_value(x, y))}")
-show("paper-tenth", ablations.table([*base, *rd], HOPPER, base[0] if base else None))
+display(typeset.filed("paper-tenth", ablations.table([*base, *rd], HOPPER, base[0] if base else None)))
 
 # %% [markdown]
 # **Values.** On medium and medium-expert data the base's values pass the largest discounted return in the data, some 320 and 360, in eight seeds of ten.
@@ -401,7 +377,7 @@ show("paper-tenth", ablations.table([*base, *rd], HOPPER, base[0] if base else N
 # Yes, by the rule written down before: with either of two smaller weights values stay near the base's, and so does the score.
 # Two runs on a CPU of `hopper-medium-replay`, seed 0, 60,000 updates (`book/results/exploration-paper`), beside the same seed's runs above.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 lighter = tables.read_scale(results / "exploration-paper", "paper")
 rows = [
     {"weight": r.plugin["weight"] if r.plugin else 0.0, "updates": int(row.step), "score": row.score,
@@ -410,7 +386,7 @@ rows = [
     for row in plots.evaluations([r]).itertuples() if row.step in (20_000, 40_000, 60_000)
 ]  # fmt: skip
 rows.sort(key=lambda row: (row["updates"], -row["weight"]))
-show("weight-at-paper-size", pd.DataFrame(rows) if lighter else [])
+display(typeset.filed("weight-at-paper-size", pd.DataFrame(rows) if lighter else pd.DataFrame()))
 
 # %% [markdown]
 # Features are then not turned apart: their cosine stays near 1. They are shorter, with 0.01 about a tenth as long as the base's, which is another way to a small product.
@@ -421,15 +397,15 @@ show("weight-at-paper-size", pd.DataFrame(rows) if lighter else [])
 # The product of features between data and policy stays small, and values stay near what the data earn.
 # TD3-N-UNC on the bundled `hopper-medium` at quick scale, 12,000 updates, five seeds:
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Over 12,000 updates without and with RD: the feature product of data and policy grows by eight orders of magnitude without and stays below a hundred with it; values end between 0.4 and 1.6 million without and near 60 with it; the cosine of both"}}
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Over 12,000 updates without and with RD: the feature product of data and policy grows by eight orders of magnitude without and stays below a hundred with it; values end between 0.4 and 1.6 million without and near 60 with it; the cosine of both"}}
 inside = [r for a in ensembles if (a, ONE[0]) in published for r in published[a, ONE[0]].records]
 columns = {"kernel_data_policy": "feature product", "q_policy": "mean Q(s, π(s))", "cosine_data_policy": "feature cosine"}
-draw("inside", ablations.training(inside, columns, ["kernel_data_policy", "q_policy"]) if inside else None)
+figure = ablations.training(inside, columns, ["kernel_data_policy", "q_policy"]) if inside else None
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 shown = ["algorithm", "seed", "last", "best", "last returns", "steps", "feature_norm", "srank", "seconds per agent"]
 found = ablations.runs(inside)
-show("at-the-end", found[shown] if len(found) else [])
+display(typeset.filed("at-the-end", found[shown] if len(found) else pd.DataFrame()))
 
 # %% [markdown]
 # A score does not say what the hopper does. Four of the base's five seeds end with a best score a little above 30, though their values have run away.
@@ -443,10 +419,10 @@ show("at-the-end", found[shown] if len(found) else [])
 #
 #     snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local ablations
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 large = tables.read_scale(results / "ablations-paper", "paper")
 open_ones = ablations.not_run(questions.values(), large)
 print(f"Not run at the paper's scale, or not whole: {len(open_ones)} of {len(questions)} questions: {', '.join(open_ones)}.")
 if large:
     ran = [ablations.table(ablations.answers(q, large), q.datasets) for q in questions.values()]
-    show("ablations-paper", pd.concat(ran))
+    display(typeset.filed("ablations-paper", pd.concat(ran)))

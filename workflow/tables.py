@@ -11,40 +11,38 @@ import matplotlib
 import pandas as pd
 
 from rdlib.engine.config import ConfigError
-from rdlib.results import compare, grid, plots, printed, tables, typeset
+from rdlib.results import compare, grid, plots, tables, typeset, webtable
 from rdlib.training.checkpoint import CheckpointError, write_atomically
 from rdlib.training.record import RecordError
 
 HERE = Path(__file__).parent
+SCALES = {"paper": "ours", "study": "study", "quick": "quick"}
 PUBLISHED = HERE.parent / "book" / "results"  # the paper's and CORL's numbers are there whatever is run
 
 
 def write(results: Path, to: Path) -> list[Path]:
     """Everything that `results` gives, into `to`. Raises ConfigError, RecordError, TableError before it
     writes, CheckpointError where it cannot."""
-    if not any((results / scale).is_dir() for scale in ("paper", "quick")):
-        raise RecordError(f"{results}: has no folder of records, paper or quick")
+    if not any((results / scale).is_dir() for scale in ("paper", "study", "quick")):
+        raise RecordError(f"{results}: has no folder of records, paper, study or quick")
     matplotlib.use("agg")
     plots.use_style()
-    paper, corl = (printed.read_paper(PUBLISHED / "paper.csv"), printed.read_corl(PUBLISHED / "corl.csv"))
-    ours = tables.collect(tables.read_scale(results / "paper", "paper"), grid.SEEDS)
-    quick = tables.collect(tables.read_scale(results / "quick", "quick"))
     files: dict[str, str] = {}
     figures = {}
     for table in (1, 2):
-        boxes = tables.join(table, paper, ours, quick, corl)
+        boxes = tables.read(table, results)
         files[f"table{table}.csv"] = tables.frame(boxes, grid.commands()).to_csv(index=False)
-        files[f"table{table}.md"] = typeset.shown(boxes).markdown
+        files[f"table{table}.md"] = webtable.shown(boxes).markdown
         files[f"table{table}.tex"] = typeset.latex(boxes)
-        for scale, beside in (("ours", paper), ("quick", [])):  # quick runs beside no number of the paper
+        for scale in ("ours", "study", "quick"):  # smaller runs beside no number of the paper
             found = [runs for runs in (getattr(b, scale) for b in boxes) if runs]
             if found:
-                shown = [p for p in beside if p.table == table]
+                shown = [b.printed for b in boxes] if scale == "ours" else []
                 figures[f"table{table}-seeds-{found[0].scale}.svg"] = plots.seed_points(found, shown)
         if table == 1:
-            files["effects.csv"] = of_both_scales(compare.effects, boxes)
-            files["summary.csv"] = of_both_scales(compare.summary, boxes)
-        files[f"correlations{table}.csv"] = of_both_scales(compare.correlations, boxes)
+            files["effects.csv"] = of_all_scales(compare.effects, boxes)
+            files["summary.csv"] = of_all_scales(compare.summary, boxes)
+        files[f"correlations{table}.csv"] = of_all_scales(compare.correlations, boxes)
     for name, text in files.items():
         write_atomically(to / name, text.encode())
     for name, figure in figures.items():
@@ -52,11 +50,11 @@ def write(results: Path, to: Path) -> list[Path]:
     return [to / name for name in (*files, *figures)]
 
 
-def of_both_scales(
+def of_all_scales(
     statistic: Callable[[Sequence[tables.Box], str], pd.DataFrame], boxes: Sequence[tables.Box]
 ) -> str:
-    """The rows of both scales as one CSV, the scale before each."""
-    found = {"paper": statistic(boxes, "ours"), "quick": statistic(boxes, "quick")}
+    """The rows of every scale as one CSV, the scale before each."""
+    found = {scale: statistic(boxes, of) for scale, of in SCALES.items()}
     return pd.concat(found, names=["scale"]).reset_index("scale").to_csv(index=False)
 
 

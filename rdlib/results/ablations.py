@@ -143,12 +143,14 @@ def sweep(
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for ax, (name, (field, settings, base)) in zip(axes[0], panels.items()):
         x = [s.value(field) for s in settings]
+        means = [s.scores(datasets).mean() for s in settings]
+        best = f"best mean {max(means):.1f}, at {x[int(np.argmax(means))]:g}"
         for dataset, colour in zip(datasets, plots.PALETTE):
             ax.plot(x, [s.runs[dataset].mean for s in settings], ".", color=colour, label=dataset)
-        ax.plot(x, [s.scores(datasets).mean() for s in settings], color="C7", lw=1.5, label="mean")
+        ax.plot(x, means, color="C7", lw=1.5, label="mean")
         for setting in base:
             ax.axhline(setting.scores(datasets).mean(), color="C7", ls="--", lw=1, label="mean of the base")
-        ax.set(title=name, xlabel=field.removeprefix("plugin."), xscale="log")
+        ax.set(title=f"{name}\n{best}", xlabel=field.removeprefix("plugin."), xscale="log")
     axes[0, 0].set_ylabel("normalised score")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     return figure
@@ -160,8 +162,8 @@ def training(
     """Columns of `plots.evaluations` over training, a row of panels for each dataset: thin lines are seeds,
     the thick one their median."""
     frame = plots.evaluations(records)
-    datasets, algos = (sorted(set(frame[name])) for name in ("dataset", "algo"))
-    size = (3 * len(columns), 2.6 * len(datasets) + 0.4)
+    datasets, algos, first = sorted(set(frame.dataset)), sorted(set(frame.algo)), next(iter(columns))
+    size = (3 * len(columns), 1.9 * len(datasets) + 1)
     figure, axes = plt.subplots(len(datasets), len(columns), figsize=size, squeeze=False)
     for row, dataset in zip(axes, datasets):
         for ax, (column, label) in zip(row, columns.items()):
@@ -171,7 +173,14 @@ def training(
                 ax.plot(seeds.index / 1000, seeds, lw=0.6, alpha=0.6, color=colour)
                 ax.plot(seeds.index / 1000, seeds.median(axis=1), lw=2, color=colour, label=title(algo))
             ax.set(ylabel=label, yscale="symlog" if column in set(logarithmic) else "linear")
-        row[0].set_title(dataset)
+        ends = {a: frame[(frame.dataset == dataset) & (frame.algo == a)] for a in algos}
+        ends = {
+            a: part.sort_values("step").groupby("seed")[first].last()
+            for a, part in ends.items()
+            if len(part)
+        }
+        words = ", ".join(f"{title(a)} {x.median():,.4g}" for a, x in ends.items())
+        row[0].set_title(f"{dataset}, {columns[first]} at the end: {words}", loc="left", fontsize=10)
     for ax in axes[-1]:
         ax.set_xlabel("thousand updates")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(algos))

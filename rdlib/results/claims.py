@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from rdlib.algos import cells as settings
+from rdlib.data import catalog
 from rdlib.data.env_spec import EnvSpec, limit_of
-from rdlib.results import stats, tables
+from rdlib.results import compare, stats, tables
 from rdlib.results.printed import title
 from rdlib.results.tables import SIGNIFICANT, Ours
 from rdlib.results.typeset import probability
@@ -41,8 +42,9 @@ NOT_RUN = Finding("not run")
 
 
 def datasets(table: int) -> tuple[str, ...]:
-    """Those of one of the paper's tables, in its order."""
-    return tuple(dict.fromkeys(c.dataset for c in settings.cells() if c.table == table))
+    """Those of one of the paper's tables, by environment as Table 1 has them."""
+    names = dict.fromkeys(c.dataset for c in settings.cells() if c.table == table)
+    return tuple(sorted(names, key=lambda name: catalog.PAPER_DATASETS[name].environment))
 
 
 def expert_value(record: Record) -> float:
@@ -67,25 +69,6 @@ def _judged(effect: float, p: float) -> str:
     return "confirmed" if effect > 0 else "refuted"
 
 
-def _common(cells: Cells, keys: Sequence[Sequence[tuple[str, str]]]) -> tuple[list[int], list[int]]:
-    """Of `keys`, a row of cells for each thing to compare them on: the indices of the rows that ran whole,
-    and the seeds that all of these have."""
-    whole = [i for i, row in enumerate(keys) if all(key in cells for key in row)]
-    seeds = [set(cells[key].seeds) for i in whole for key in keys[i]]
-    return whole, sorted(set.intersection(*seeds)) if seeds else []
-
-
-def _matrix(
-    cells: Cells, keys: Sequence[tuple[str, str]], seeds: Sequence[int], of: Callable[[Ours, int], float]
-) -> stats.Array:
-    """(S,D) of these cells and seeds; `of`: a cell and the position of a seed in it."""
-    return np.array([[of(cells[key], cells[key].seeds.index(s)) for key in keys] for s in seeds], float)
-
-
-def _last(cell: Ours, i: int) -> float:
-    return cell.last[i]
-
-
 def cycle(cells: Cells) -> Finding:
     """Values run away: how many runs of the two ensembles on Table 1's datasets end above an expert's."""
     runs = [r for (a, d), o in cells.items() if a in ENSEMBLES and d in datasets(1) for r in o.records]
@@ -96,14 +79,15 @@ def cycle(cells: Cells) -> Finding:
 
 
 def held(cells: Cells) -> Finding:
-    """RD stops that: the same count without RD and with it, over the runs that have both."""
-    keys = [[(a, d), (f"{a}_rd", d)] for a in ENSEMBLES for d in datasets(1)]
-    whole, seeds = _common(cells, keys)
+    """RD stops that: the same count without RD and with it, over the cells that have both."""
+    pairs = [(a, d) for a in ENSEMBLES for d in datasets(1) if (a, d) in cells and (f"{a}_rd", d) in cells]
+    chosen = [(cells[a, d], cells[f"{a}_rd", d]) for a, d in pairs]
+    seeds = set.intersection(*(set(o.seeds) for both in chosen for o in both)) if chosen else set()
     if len(seeds) < 2:
         return NOT_RUN
     without, with_rd = (
-        _matrix(cells, [keys[i][side] for i in whole], seeds, lambda o, j: ran_away(o.records[j]))
-        for side in (0, 1)
+        np.array([[ran_away(r) for r in both[i].records if r.seed in seeds] for both in chosen], float).T
+        for i in (0, 1)
     )
     verdict = _judged(without.mean() - with_rd.mean(), stats.p_value(with_rd, without))
     return Finding(verdict, f"{without.sum():.0f} of {without.size} runs, with RD {with_rd.sum():.0f}")
@@ -111,34 +95,32 @@ def held(cells: Cells) -> Finding:
 
 def raised(cells: Cells, ours: str, base: str, names: Sequence[str]) -> Finding:
     """The mean score of `ours` less that of `base` over those of the datasets where both ran."""
-    keys = [[(ours, d), (base, d)] for d in names]
-    whole, seeds = _common(cells, keys)
-    if len(seeds) < 2:
+    found, ran, _ = compare.everywhere(cells, (ours, base), names)
+    if not found:
         return NOT_RUN
-    x, y = (_matrix(cells, [keys[i][side] for i in whole], seeds, _last) for side in (0, 1))
-    effect, p = stats.difference(x, y), stats.p_value(x, y)
-    part = f" ({len(whole)} of {len(names)} datasets)" if len(whole) < len(names) else ""
-    return Finding(_judged(effect, p), f"{effect:+.1f}, {probability(p)}{part}")
+    effect = stats.difference(found[ours], found[base])
+    return _compared(found[ours], found[base], f"{effect:+.1f}", len(ran), len(names))
 
 
 def first_of_all(cells: Cells) -> Finding:
     """RD's better column of Table 2 against the best of the others, where every column ran."""
     algos = tuple(dict.fromkeys(c.algo for c in settings.cells() if c.table == 2))
-    keys, names = [[(a, d) for a in algos] for d in datasets(2)], datasets(2)
-    whole, seeds = _common(cells, keys)
-    if len(seeds) < 2:
+    found, names, _ = compare.everywhere(cells, algos, datasets(2))
+    if not found:
         return NOT_RUN
-    found = {a: _matrix(cells, [(a, names[i]) for i in whole], seeds, _last) for a in algos}
-    best = [
+    ours, other = (
         max((a for a in algos if a.endswith("_rd") == rd), key=lambda a: found[a].mean())
         for rd in (True, False)
-    ]
-    x, y = (found[a] for a in best)
-    words = ", ".join(f"{title(a)} {found[a].mean():.1f}" for a in best)
-    part = f" ({len(whole)} of {len(names)} datasets)" if len(whole) < len(names) else ""
-    return Finding(
-        _judged(stats.difference(x, y), p := stats.p_value(x, y)), f"{words}, {probability(p)}{part}"
     )
+    words = ", ".join(f"{title(a)} {found[a].mean():.1f}" for a in (ours, other))
+    return _compared(found[ours], found[other], words, len(names), len(datasets(2)))
+
+
+def _compared(x: stats.Array, y: stats.Array, words: str, ran: int, of: int) -> Finding:
+    """The verdict on `x` being above `y`, after the words on both; on how many datasets, if not all."""
+    p = stats.p_value(x, y)
+    part = f" ({ran} of {of} datasets)" if ran < of else ""
+    return Finding(_judged(stats.difference(x, y), p), f"{words}, {probability(p)}{part}")
 
 
 @dataclass(frozen=True)

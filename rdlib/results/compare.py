@@ -1,15 +1,17 @@
 """Whole columns of a table: RD against its base, and the paper's signs and ranks beside ours."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rdlib.results import stats
-from rdlib.results.printed import TOTALS
-from rdlib.results.tables import Box, collect, matrix
+from rdlib.results.printed import TOTALS, title
+from rdlib.results.tables import SIGNIFICANT, Box, Ours, collect, matrix
+from rdlib.results.typeset import probability
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,48 @@ def summary(boxes: Sequence[Box], of: str = "ours") -> pd.DataFrame:
 SUMMARY = ["base", "datasets", "seeds"]
 SUMMARY += [f"{of}{end}" for of in ("IQM", "IQM + RD", "improvement") for end in ("", " low", " high")]
 SUMMARY += ["effect", "best effect", "p"]
+
+
+def agreement(boxes: Sequence[Box], of: str) -> pd.DataFrame:
+    """What RD does to each base of Table 1 at one scale, in words: scores raised, those beyond chance, the
+    mean effect with its p, the same without the dataset and the environment on which the weight was found,
+    and by best checkpoints, and how far the paper's signs and ranks are ours. Empty where no pair ran."""
+    ranks = correlations(boxes, of).set_index("algorithm")["with the paper"]
+    single = effects(boxes, of)
+    rows = []
+    for pair in pairs(boxes, of):
+        mine = single[(single.base == pair.base) & single.ours.notna()]
+        clear, signs = mine[mine.p < SIGNIFICANT], mine["same sign"].dropna()
+        row = {
+            "base": title(pair.base),
+            "scores raised": f"{(mine.ours > 0).sum()} of {len(mine)}",
+            "beyond chance": f"{(clear.ours > 0).sum()} up, {(clear.ours < 0).sum()} down",
+            "mean effect": f"{pair.effect:+.1f}, {probability(pair.p)}",
+        }
+        for what in ("hopper-medium", "hopper"):
+            rest = pair.leaving_out([d for d in pair.datasets if d == what or d.split("-")[0] == what])
+            row[f"without {what}"] = f"{rest.effect:+.1f}, {probability(rest.p)}" if rest else ""
+        row["by best checkpoints"] = f"{pair.best_effect:+.1f}"
+        row["sign as the paper's"] = f"{int(signs.sum())} of {len(signs)}"
+        row["rank correlation with the paper, base"] = f"{ranks[pair.base]:.2f}"
+        row["and with RD"] = f"{ranks[f'{pair.base}_rd']:.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def everywhere(
+    cells: Mapping[tuple[str, str], Ours], algos: Sequence[str], datasets: Iterable[str]
+) -> tuple[dict[str, stats.Array], list[str], list[int]]:
+    """Scores (S,D) of each of `algos` on those of `datasets` where all of them ran with two seeds or more,
+    by the seeds that all have; these datasets and seeds. Empty where there are fewer than two seeds."""
+    names = [d for d in datasets if all((a, d) in cells and len(cells[a, d].seeds) > 1 for a in algos)]
+    chosen = [cells[a, d] for a in algos for d in names]
+    seeds = sorted(set.intersection(*(set(o.seeds) for o in chosen))) if chosen else []
+    if len(seeds) < 2:
+        return {}, [], []
+    by_seed = {key: dict(zip(cells[key].seeds, cells[key].last)) for key in product(algos, names)}
+    found = {a: np.array([[by_seed[a, d][s] for d in names] for s in seeds]) for a in algos}
+    return found, names, seeds
 
 
 def effects(boxes: Iterable[Box], of: str = "ours") -> pd.DataFrame:

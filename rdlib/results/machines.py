@@ -9,10 +9,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from rdlib import algos
 from rdlib.results.plots import PALETTE
 from rdlib.results.printed import title
 from rdlib.training.bench.speed import PEERS, project
 
+TALLEST = 7.5  # inches of a figure ten wide, which a page shows at two thirds
 KERNEL_KINDS = {  # the first of these whose words are in a kernel's name
     "products": ("gemm", "gemv"), "Adam and target networks": ("multi_tensor_apply",),
     "random numbers": ("long", "int>"), "elementwise, reductions, copies": ("",),
@@ -35,11 +37,24 @@ def alone(bench: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", dtype=float).dropna(axis=1, how="all")
 
 
-def together(bench: Mapping[str, Any]) -> pd.DataFrame:
-    """Updates/s of all agents by algorithm, a column for each number of agents."""
+def standing(found: pd.DataFrame) -> str:
+    """What `alone` shows, in one sentence."""
+    share = (found["ours"] / found["the limit"]).median()
+    text = f"one agent runs at {100 * share:.0f} % of the machine's limit (median)"
+    if "quickest peer" in found:
+        ratio = (found["ours"] / found["quickest peer"]).dropna()
+        text += f", and ahead of the quickest peer for {(ratio >= 1).sum()} of {len(ratio)} algorithms"
+    if "one launch at a time" in found:
+        gain = (found["ours"] / found["one launch at a time"]).median()
+        text += f",\n{gain:.1f} times as quick as one launch at a time"
+    return text
+
+
+def together(bench: Mapping[str, Any], of: str = "agent-updates/s") -> pd.DataFrame:
+    """Updates/s of all agents (or `of`: "MiB") by algorithm, a column for each number of agents."""
     rows = pd.DataFrame(_measured(bench))
     rows["algorithm"] = rows["algo"].map(title)
-    return rows.pivot(index="algorithm", columns="agents", values="agent-updates/s")
+    return rows.pivot(index="algorithm", columns="agents", values=of)
 
 
 def _measured(bench: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -53,12 +68,14 @@ def _on_cpu(bench: Mapping[str, Any]) -> bool:
 
 def bars(found: pd.DataFrame, xlabel: str) -> Figure:
     """A group of bars for each row, on a logarithmic scale."""
-    size = (7, 0.9 + 0.19 * len(found) * (len(found.columns) + 0.5))
+    size = (10, min(1.2 + 0.17 * len(found) * (len(found.columns) + 0.5), TALLEST))
     figure, axes = plt.subplots(figsize=size)
-    found.iloc[::-1, ::-1].plot.barh(ax=axes, width=0.85, color=PALETTE[: len(found.columns)][::-1])
+    found.iloc[::-1, ::-1].plot.barh(
+        ax=axes, width=0.85, legend=False, color=PALETTE[: len(found.columns)][::-1]
+    )
     axes.set(xscale="log", xlabel=xlabel, ylabel="")
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=4)
     return figure
 
 
@@ -74,6 +91,18 @@ def cost(benches: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, list[str]]
             for algo, h in projection["columns"].items()
         ]  # fmt: skip
     return pd.DataFrame(rows), sorted(set(missing))
+
+
+def expected(algo: str, benches: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """How long the updates of one run of `algo` take at the paper's scale on the machines measured, by the
+    number of agents trained together; empty where none measured it."""
+    steps = algos.find(algo).entry.scales["paper"].steps
+    rows = [
+        {"machine": name, "device": bench["device"], "agents together": r["agents"],
+         "updates": f"{steps:,}", "hours": steps / r["updates/s"] / 3600}
+        for name, bench in benches.items() for r in _measured(bench) if r["algo"] == algo
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def families(profile: Path) -> dict[str, float]:

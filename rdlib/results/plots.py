@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
-from rdlib.results import stats
+from rdlib.results import compare, stats
 from rdlib.results.printed import Printed, title
-from rdlib.results.tables import Ours
+from rdlib.results.tables import Box, Ours
 from rdlib.training.record import Record, RecordError
 
 PALETTE = sns.color_palette("colorblind")
@@ -158,9 +158,20 @@ def seed_points(cells: Sequence[Ours], printed: Sequence[Printed] = ()) -> Figur
     return figure
 
 
-def intervals(rows: Mapping[str, tuple[float, tuple[float, float]]], xlabel: str, at: float) -> Figure:
-    """Estimates with their intervals, one row each, and a vertical line at `at`."""
-    figure, axes = plt.subplots(figsize=(6, 1.2 + 0.4 * len(rows)))
+def intervals(
+    rows: Mapping[str, tuple[float, tuple[float, float]]], xlabel: str, at: float, axes: Axes | None = None
+) -> Figure:
+    """Estimates with their intervals, one row each, and a vertical line at `at`. In a figure of their own
+    its title counts those that are beyond the line with their whole interval."""
+    if axes is None:
+        figure, axes = plt.subplots(figsize=(9, 1.2 + 0.3 * len(rows)))
+        above, below = (
+            sum(x > 0 for x in side)
+            for side in zip(*((low - at, at - high) for _, (low, high) in rows.values()))
+        )
+        figure.suptitle(
+            f"Of {len(rows)}, {above} are above {at:g} with their whole interval, {below} below"
+        )
     for row, (value, (low, high)) in enumerate(rows.values()):
         axes.plot([low, high], [row, row], color=PALETTE[0], lw=6, alpha=0.4, solid_capstyle="butt")
         axes.plot(value, row, "o", color=PALETTE[0])
@@ -168,12 +179,19 @@ def intervals(rows: Mapping[str, tuple[float, tuple[float, float]]], xlabel: str
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel=xlabel)
+    return _figure_of(axes)
+
+
+def _figure_of(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # axes of no figure have been removed
     return figure
 
 
-def profiles(columns: Mapping[str, stats.Array]) -> Figure:
+def profiles(columns: Mapping[str, stats.Array], axes: Axes | None = None) -> Figure:
     """Performance profiles of scores (S,D) by name, with 95 % bands of the stratified bootstrap."""
-    figure, axes = plt.subplots(figsize=(6, 3.6))
+    if axes is None:
+        _, axes = plt.subplots(figsize=(6, 3.6))
     top = max(float(x.max()) for x in columns.values())
     thresholds = np.linspace(0, max(top, 1.0), 101)
     for (name, x), colour in zip(columns.items(), cycle(PALETTE)):
@@ -181,8 +199,31 @@ def profiles(columns: Mapping[str, stats.Array]) -> Figure:
         axes.plot(thresholds, stats.profile(x, thresholds), label=name, color=colour, lw=2)
         axes.fill_between(thresholds, low, high, color=colour, alpha=0.2, lw=0)
     axes.set(xlabel="normalised score τ", ylabel="share of runs above τ", ylim=(-0.02, 1.02))
-    axes.legend()
-    return figure
+    axes.legend(fontsize=8)
+    return _figure_of(axes)
+
+
+def overall(boxes: Sequence[Box], of: str) -> list[Figure]:
+    """Over all datasets of each pair of Table 1 that ran (of: "ours", "study" or "quick"): IQM without RD
+    and with it beside the probability of improvement, and performance profiles. None where no pair ran."""
+    found, pairs = compare.summary(boxes, of), compare.pairs(boxes, of)
+    found = found[found.seeds > 0].set_index("base")
+    if found.empty:
+        return []
+    iqm, better = {}, {}
+    for base, (_, row) in zip(found.index.map(str), found.iterrows()):
+        for name, column in ((title(base), "IQM"), (f"{title(base)} + RD", "IQM + RD")):
+            iqm[name] = row[column], (row[f"{column} low"], row[f"{column} high"])
+        better[title(base)] = row["improvement"], (row["improvement low"], row["improvement high"])
+    first, (left, right) = plt.subplots(1, 2, figsize=(11, 1.2 + 0.4 * len(iqm)))
+    intervals(iqm, "IQM of normalised scores", 0, left)
+    intervals(better, "probability that a run with RD is above one without", 0.5, right)
+    clear = [base for base, (_, (low, _)) in better.items() if low > 0.5]
+    first.suptitle(f"With RD a run is more likely above one without for {', '.join(clear) or 'no base'}")
+    second, panels = plt.subplots(1, len(pairs), figsize=(2.9 * len(pairs) + 0.5, 3.2), squeeze=False)
+    for pair, axes in zip(pairs, panels[0]):
+        profiles({title(pair.base): pair.without, "with RD": pair.with_rd}, axes)
+    return [first, second]
 
 
 def forest(found: pd.DataFrame) -> Figure:

@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 
 from rdlib.data import catalog
-from rdlib.results import stats
-from rdlib.results.printed import METHODS, TITLES, TOTALS, Printed
+from rdlib.results import grid, stats
+from rdlib.results.printed import METHODS, TITLES, TOTALS, Printed, read_corl, read_paper
 from rdlib.training.record import Record, load_files
 
 SIGNIFICANT = 0.05
@@ -67,10 +67,12 @@ class Ours:
 
 @dataclass(frozen=True)
 class Box:
-    """The paper's number and ours. `ours` and `quick` are None where not run; CORL's is (last, best)."""
+    """The paper's number and ours: at the paper's scale, at study scale and at quick scale, each None where
+    not run. CORL's is (last, best)."""
 
     printed: Printed
     ours: Ours | None
+    study: Ours | None
     quick: Ours | None
     corl: tuple[float, float] | None
     bold: bool  # see the top of this file
@@ -174,32 +176,50 @@ _PAIR = _SAME.keys() - {"plug-ins"}  # nor RD and its base
 _ROW = _PAIR - {"lengths (updates)", "configurations", "times of evaluation"}  # nor a table's row
 
 
+def published() -> Path:
+    """The published records and the paper's numbers, in the clone of the repository that this runs in.
+    Raises FileNotFoundError."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (found := folder / "book" / "results").joinpath("paper.csv").is_file():
+            return found
+    raise FileNotFoundError("book/results/paper.csv: run this in a clone of the repository")
+
+
+def read(table: int, results: Path) -> list[Box]:
+    """A table of the records in folders of `results` (paper, study, quick) beside the `published` numbers.
+    Raises as `join`, `collect` and `read_scale` do."""
+    paper, corl = read_paper(published() / "paper.csv"), read_corl(published() / "corl.csv")
+    ours = collect(read_scale(results / "paper", "paper"), grid.SEEDS)
+    study, quick = (collect(read_scale(results / scale, scale)) for scale in ("study", "quick"))
+    return join(table, paper, ours, quick, corl, study)
+
+
 def join(
     table: int,
     paper: Iterable[Printed],
     ours: Mapping[tuple[str, str], Ours],
     quick: Mapping[tuple[str, str], Ours] | None = None,
     corl: Mapping[tuple[str, str], tuple[float, float]] | None = None,
+    study: Mapping[tuple[str, str], Ours] | None = None,
 ) -> list[Box]:
     """Every box of a table, in its order, totals included (with neither ours nor CORL's). Raises
-    TableError where `ours` is of quick scale, where cells of one row differ in what scores hang on, and,
-    of quick runs too, where RD and its base differ in anything but RD."""
+    TableError where `ours` is not of the paper's scale, where its cells of one row differ in what scores
+    hang on, and, at any scale, where RD and its base differ in anything but RD."""
     printed = [p for p in paper if p.table == table]
     for (algo, dataset), cell in ours.items():
-        if cell.scale == "quick":
-            raise TableError(f"{algo} on {dataset}: quick runs do not stand in the paper's table")
+        if cell.scale != "paper":
+            raise TableError(f"{algo} on {dataset}: {cell.scale} runs do not stand in the paper's table")
     boxes = []
     for p in printed:
         key = p.algo, p.dataset
         rivals = [ours.get((q.algo, q.dataset)) for q in printed if _rival(table, p, q)]
         bold, probability = _compare(ours.get(key), rivals)
-        boxes.append(
-            Box(p, ours.get(key), (quick or {}).get(key), (corl or {}).get(key), bold, probability)
-        )
+        ran = ours.get(key), (study or {}).get(key), (quick or {}).get(key)
+        boxes.append(Box(p, *ran, (corl or {}).get(key), bold, probability))
     for dataset in dict.fromkeys(p.dataset for p in printed):
         row = [r for b in boxes if b.printed.dataset == dataset and b.ours for r in b.ours.records]
         _refuse_differences(f"Table {table}, {dataset}", row, sorted(_ROW) if row else ())
-    for runs in (ours, quick or {}):
+    for runs in (ours, study or {}, quick or {}):
         for (algo, dataset), mine in runs.items():
             base = runs.get((algo.removesuffix("_rd"), dataset))
             if base is not None and base is not mine:
@@ -257,7 +277,7 @@ def frame(boxes: Iterable[Box], commands: Mapping[tuple[str, str], str] | None =
         if box.ours is None:
             command = (commands or {}).get((p.algo, p.dataset))
             rows.append(head | {"scale": "paper", "status": "not run", "command": command})
-        for o in filter(None, (box.ours, box.quick)):
+        for o in filter(None, (box.ours, box.study, box.quick)):
             mine = o is box.ours
             values = (
                 o.scale,

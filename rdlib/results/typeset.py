@@ -1,23 +1,23 @@
-"""The two tables as a page, a Markdown file or a paper shows them, other tables, and links to files.
+"""The two tables as a Markdown file or a paper shows them, other tables, and links to files.
 
-A view of a table has one number a box: the paper's, ours at the paper's scale or at quick scale, or CORL's.
-`rdlib.results.tables` has the rules by which they are what they are.
+A view of a table has one number a box: the paper's, ours at one scale, or CORL's.
+`rdlib.results.tables` has the rules by which they are what they are, `rdlib.results.webtable` shows them
+on a page.
 """
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from rdlib.results.printed import TOTALS, title
 from rdlib.results.tables import SIGNIFICANT, Box, spread
 
-VIEWS = {"ours": "ours", "quick": "quick scale", "paper": "the paper", "corl": "CORL"}
+OURS = {"ours": "ours, the paper's scale", "study": "ours, study scale", "quick": "ours, quick scale"}
+VIEWS = OURS | {"paper": "the paper", "corl": "CORL"}
 STRONG = 30.0  # points of an effect of RD that has the full colour
 RAISES, LOWERS = "33, 102, 172", "230, 97, 1"  # blue and orange, told apart by the colour-blind too
 LEGEND = (
@@ -83,7 +83,7 @@ def view(boxes: Sequence[Box], of: str) -> pd.DataFrame:
     found = means(boxes, of)
     text = found.map(lambda x: "" if np.isnan(x) else f"{x:.1f}")
     for b in boxes:
-        runs = getattr(b, of) if of in ("ours", "quick") else None
+        runs = getattr(b, of) if of in OURS else None
         if of == "paper" and b.printed.std is not None:
             text.loc[b.printed.dataset, b.printed.algo] = f"{b.printed.mean:.1f} ± {b.printed.std:.1f}"
         elif runs:
@@ -93,40 +93,12 @@ def view(boxes: Sequence[Box], of: str) -> pd.DataFrame:
     return text
 
 
-def _bold(boxes: Sequence[Box], of: str) -> set[tuple[str, str]]:
+def bold(boxes: Sequence[Box], of: str) -> set[tuple[str, str]]:
     """The boxes of a view that stand in bold."""
     return {
         (b.printed.dataset, b.printed.algo) for b in boxes
         if (of == "ours" and b.bold) or (of == "paper" and b.printed.bold)
     }  # fmt: skip
-
-
-def styled(boxes: Sequence[Box], of: str, coloured: bool = True) -> Styler:
-    """A view with its bold and, where `coloured`, RD's columns by their effect, with ▲ and ▼ beside the
-    colour for who sees none."""
-    text = view(boxes, of)
-    effect = effects(means(boxes, of)).reindex(columns=text.columns)
-    css = pd.DataFrame("", index=text.index, columns=text.columns)
-    for dataset, algo in _bold(boxes, of):
-        css.loc[dataset, algo] = "font-weight: bold;"
-    if coloured:
-        css += effect.map(colour)
-        text = effect.map(lambda x: "▲ " if x > 0 else "▼ " if x < 0 else "") + text
-    names = {a: title(a) for a in map(str, text)}
-    text, css = text.rename(columns=names), css.rename(columns=names)
-    style = text.rename_axis(None).style.apply(lambda _: css, axis=None)
-    return _plain(style, of) if coloured else style
-
-
-def _plain(style: Styler, name: str) -> Styler:
-    """Headings that wrap over numbers that do not, and the same HTML at each build."""
-    css = [
-        ("th.col_heading", "white-space: normal; vertical-align: bottom"),
-        ("th.row_heading", "text-align: left"),
-    ]
-    return style.set_table_styles([{"selector": where, "props": how} for where, how in css]).set_uuid(
-        f"table-{name}"
-    )
 
 
 def colour(effect: Any) -> str:
@@ -138,26 +110,6 @@ def colour(effect: Any) -> str:
     return f"background-color: rgba({rgb}, {0.1 + 0.45 * share:.2f});"
 
 
-def shown(boxes: Sequence[Box], views: Mapping[str, str] = VIEWS) -> Shown:
-    """The table as tabs: one for each of `views` that has a number, and one of RD's effects where the table
-    has its bases."""
-    there = {of: views[of] for of in filled(boxes, views)}
-    pages = {label: styled(boxes, of).to_html() for of, label in there.items()}
-    found = {of: effects(means(boxes, of)) for of in there if of != "corl"}
-    side_by_side = {
-        f"{title(a.removesuffix('_rd'))}, {there[of]}": found[of][a]
-        for a in map(str, means(boxes, "paper")) for of in found if a in found[of]
-    }  # fmt: skip
-    legend = escape(LEGEND)
-    if side_by_side:
-        effect = pd.DataFrame(side_by_side).rename_axis(None).dropna(axis=1, how="all")
-        style = effect.style.map(colour).format("{:+.1f}", na_rep="")
-        pages["effect of RD"] = _plain(style, "effect").to_html()
-        legend += f" Coloured: the effect of RD, the score with RD less without.{_swatches()}"
-    text = "\n\n".join(f"**{label}**\n\n{markdown(boxes, of)}" for of, label in there.items())
-    return Shown(f"{tabs(pages)}<p>{legend}</p>", f"{text}\n\n{LEGEND}\n")
-
-
 def filled(boxes: Sequence[Box], views: Iterable[str] = VIEWS) -> list[str]:
     """Those of `views` that have a number."""
     return [of for of in views if means(boxes, of).notna().to_numpy().any()]
@@ -167,41 +119,14 @@ def not_run(table: int) -> str:
     """How to run a table, for under one that has empty boxes."""
     return (
         "An empty box has not been run. `snakemake --profile workflow/profiles/local --config "
-        f"numbers={table} -- tables` runs the table. [Its cost](hardware.ipynb) depends on the machine."
+        f"numbers={table} -- tables` runs the table at the paper's scale, at [this cost](hardware.ipynb)."
     )
-
-
-def _swatches() -> str:
-    """The legend of the colours."""
-    return "".join(
-        f' <span style="{colour(x)} padding: 0 0.5em">{"▲" if x > 0 else "▼"} {x:+.0f}</span>'
-        for x in (-STRONG, -STRONG / 3, STRONG / 3, STRONG)
-    )
-
-
-def tabs(pages: Mapping[str, str]) -> str:
-    """HTML under tabs, as sphinx-design has them; elsewhere the pages stand below each other."""
-    parts = []
-    for i, (label, page) in enumerate(pages.items()):
-        checked = " checked" if i == 0 else ""
-        parts.append(
-            f'<input id="results-tab-{i}" name="results-tabs" type="radio"{checked}>'
-            f'<label class="sd-tab-label" for="results-tab-{i}">{escape(label)}</label>'
-            f'<div class="sd-tab-content docutils">{scrolling(page)}</div>'
-        )
-    return f'<div class="sd-tab-set docutils">{"".join(parts)}</div>'
-
-
-def scrolling(table: str, height: str = "none") -> str:
-    """A table of pandas in a box of its own that scrolls where it is wider than the page."""
-    style = f"overflow: auto; max-height: {height}; white-space: nowrap; font-variant-numeric: tabular-nums"
-    return f'<div class="results" style="{style}" tabindex="0">{table}</div>'
 
 
 def markdown(boxes: Sequence[Box], of: str) -> str:
     """A view for a Markdown file."""
     text = view(boxes, of)
-    for dataset, algo in _bold(boxes, of):
+    for dataset, algo in bold(boxes, of):
         text.loc[dataset, algo] = f"**{text.loc[dataset, algo]}**"
     return _markdown(text.rename(columns=title).reset_index())
 
@@ -212,15 +137,20 @@ def _markdown(table: pd.DataFrame) -> str:
 
 def latex(boxes: Sequence[Box]) -> str:
     """Every view for a paper that loads booktabs."""
-    views = (
-        f"% {VIEWS[of]}\n{styled(boxes, of, coloured=False).to_latex(hrules=True, convert_css=True)}"
-        for of in filled(boxes)
-    )
+
+    def table(of: str) -> str:
+        text, strong = view(boxes, of).rename(columns=title).rename_axis(None), bold(boxes, of)
+        for dataset, algo in strong:
+            text.loc[dataset, title(algo)] = rf"\bfseries {text.loc[dataset, title(algo)]}"
+        return text.to_latex()
+
+    views = (f"% {VIEWS[of]}\n{table(of)}" for of in filled(boxes))
     return "\n".join(views).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
 
 def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
-    """A long table, on a page in a box that scrolls both ways; what is missing is left empty."""
+    """A long table, on a page in a box that scrolls both ways; what is missing is left empty. Words wrap, a
+    mean and its deviation stay on a line."""
 
     def text(value: Any) -> str:
         if pd.isna(value):
@@ -229,8 +159,19 @@ def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
 
     words = table.astype(object).map(text)
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole
-        html = words.to_html(index=False, border=0)
-    return Shown(scrolling(html, "30em"), _markdown(words.replace(r"\|", r"\|", regex=True)))
+        html = words.replace(" ± ", "\u00a0±\u00a0", regex=True).to_html(index=False, border=0)
+    box = f'<div class="results" style="overflow: auto; max-height: 30em" tabindex="0">{html}</div>'
+    return Shown(box, _markdown(words.replace(r"\|", r"\|", regex=True)))
+
+
+def filed(name: str, table: pd.DataFrame) -> Shown:
+    """A table with links to it as files; or that nothing of it was run."""
+    if table.empty:
+        return Shown(f"<p>{name}: not run</p>", f"{name}: not run")
+    found = scrolled(table)
+    files = {"csv": table.to_csv(index=False), "md": found.markdown, "tex": table.to_latex(index=False)}
+    links = downloads(name, files)
+    return Shown(found.html + links.html, f"{found.markdown}\n\n{links.markdown}")
 
 
 def downloads(name: str, files: Mapping[str, str]) -> Shown:

@@ -103,7 +103,7 @@ FAULTS = {
     "asked for http://example.org/a.png": '<img src="http://example.org/a.png" alt="A">',
     "picture has not come": '<img src="there.png" alt="A">',
     "px wider than the window": '<p style="width: 2000px">wide</p>',
-    "cannot be scrolled to": '<div style="overflow: hidden"><p style="width: 2000px">wide</p></div>',
+    "runs out of its column": '<div style="overflow: hidden"><p style="width: 2000px">wide</p></div>',
     "hard to read": '<p style="color: #ddd">faint</p>',
     "there is mathematics and no MathJax": '<span class="math">x</span>',
     "1 of 1 equations are not set": "",
@@ -122,6 +122,32 @@ def check_browser():
     if not any(map(shutil.which, check_browser.BROWSERS)):
         pytest.skip("NOT TESTED, no Chromium: what a browser finds wrong")
     return check_browser
+
+
+# A page each: what is said of it at 1280 pixels, and at 390.
+COLUMN = '<article class="bd-article" style="width: 300px"><p style="width: {}px">x</p></article>'
+TALL = '<div class="cell_output"><div style="height: {}px; {}">x</div></div>'
+WIDE = '<div style="overflow-x: auto"><table style="width: {}px"><tr><td>x</td></tr></table></div>'
+LAYOUT = {
+    "column": (COLUMN.format(330), "runs out of its column", "runs out of its column"),
+    "output": (TALL.format(901, ""), "901 px tall, more than 900", "901 px tall, more than 900"),
+    "code": (f"<pre>{'x<br>' * 99}</pre>", "px tall, more than 900", "px tall, more than 900"),
+    "table": (WIDE.format(1400), "table scrolls sideways, by", None),
+    "sound": (COLUMN.format(300) + TALL.format(900, "") + WIDE.format(900), None, None),
+}
+
+
+def test_a_browser_finds_what_is_too_wide_or_too_tall(check_browser, tmp_path):
+    page = PAGE.replace('<article class="bd-article">', "<main>").replace("</article>", "</main>")
+    (tmp_path / "style.css").touch()
+    for name, (body, *_) in LAYOUT.items():
+        (tmp_path / f"{name}.html").write_text(page.format(body))
+    pages = [f"{name}.html" for name in LAYOUT]
+    browser = next(filter(None, map(shutil.which, check_browser.BROWSERS)))
+    found = check_browser.check(tmp_path, pages, browser, tmp_path / "shots", schemes=("light",))
+    for name, (_, *expected) in LAYOUT.items():
+        for said, words in zip(found[f"{name}.html"].values(), expected, strict=True):
+            assert len(said) == (words is not None) and all(words in problem for problem in said), name
 
 
 def test_a_browser_finds_planted_faults(check_browser, tmp_path):

@@ -18,7 +18,7 @@ def test_one_agent_stands_beside_its_limit_its_peer_and_launches_one_by_one():
         {"algo": "bc", "agents": 1, "updates/s": 500.0, "ms/update": 2.0, "predicted ms": 1.0,
          "eager ms/update": 4.0, "agent-updates/s": 500.0},
         {"algo": "bc", "agents": 4, "updates/s": 200.0, "ms/update": 5.0, "predicted ms": 4.0,
-         "eager ms/update": 9.0, "agent-updates/s": 800.0},
+         "eager ms/update": 9.0, "agent-updates/s": 800.0, "MiB": 64.0},
         {"algo": "cql", "agents": 4, "out of memory": "x"},
     ]  # fmt: skip
     bench = {"device": "cpu (x86_64)", "rows": rows}
@@ -27,6 +27,7 @@ def test_one_agent_stands_beside_its_limit_its_peer_and_launches_one_by_one():
         "quickest peer": PEERS["bc"].rate,
     }  # fmt: skip
     assert machines.together(bench).loc["BC"].to_dict() == {1: 500.0, 4: 800.0}
+    assert machines.together(bench, "MiB").loc["BC", 4] == 64.0
     on_gpu = machines.alone(bench | {"device": "NVIDIA H200"})
     assert "quickest peer" not in on_gpu
     plain = [{k: v for k, v in r.items() if not k.startswith("eager")} for r in rows]
@@ -34,7 +35,11 @@ def test_one_agent_stands_beside_its_limit_its_peer_and_launches_one_by_one():
     plt.switch_backend("agg")
     [axes] = machines.bars(machines.alone(bench), "updates/s").axes
     assert sorted(p.get_width() for p in axes.patches) == [250.0, 500.0, 1000.0, PEERS["bc"].rate]
-    assert axes.get_legend().get_texts()[0].get_text() == "ours"
+    assert axes.figure.legends[0].get_texts()[0].get_text() == "ours"
+    said = machines.standing(machines.alone(bench))
+    assert "at 50 % of the machine's limit" in said and "2.0 times as quick as one launch" in said
+    assert "ahead of the quickest peer for 0 of 1 algorithms" in said
+    assert "peer" not in machines.standing(on_gpu)
     plt.close("all")
 
 
@@ -53,6 +58,13 @@ def test_a_cost_is_what_the_record_itself_projected():
     td3n = table[(table.table == 1) & (table.column == "TD3-N-UNC")].iloc[0]
     assert td3n.updates == pytest.approx(theirs[1]["columns"]["td3n"]["updates"], rel=0.05)
     assert td3n.evaluations == pytest.approx(theirs[1]["columns"]["td3n"]["evaluation"], rel=0.05)
+
+
+def test_how_long_a_run_takes_is_its_updates_at_the_measured_rate():
+    found = machines.expected("td3n_rd", {"h200": BENCHES["h200"]}).set_index("agents together")
+    [row] = [r for r in BENCHES["h200"]["rows"] if (r["algo"], r["agents"]) == ("td3n_rd", 15)]
+    assert found.hours[15] == pytest.approx(1e6 / row["updates/s"] / 3600) and len(found) == 3
+    assert machines.expected("edac", {"h200": BENCHES["h200"]}).empty
 
 
 def test_a_profile_is_summed_by_family(tmp_path):

@@ -15,7 +15,7 @@ from helpers.records import BETTER, CORL, FOUR, PAPER, REFERENCE, RESULTS, evalu
 
 from rdlib.algos import cells as settings
 from rdlib.engine.config import ConfigError
-from rdlib.results import compare, plots, stats, tables, typeset
+from rdlib.results import compare, plots, stats, tables, typeset, webtable
 from rdlib.results.printed import TOTALS, read_corl, read_paper, title
 from rdlib.results.tables import TableError
 from rdlib.training.record import RecordError, load_records, save_record
@@ -393,7 +393,7 @@ def test_a_matrix_for_the_statistics_has_every_seed():
 # Written -------------------------------------------------------------------------------------
 
 
-def test_statistics_are_written_of_both_scales(tmp_path):
+def test_statistics_are_written_of_every_scale(tmp_path):
     path = RESULTS.parent.parent / "workflow" / "tables.py"
     spec = importlib.util.spec_from_file_location("workflow_tables", path)
     script = importlib.util.module_from_spec(spec)
@@ -408,7 +408,7 @@ def test_statistics_are_written_of_both_scales(tmp_path):
     for name, table in found.items():
         assert table.index.value_counts().to_dict() == {
             scale: {"effects": 36, "summary": 4, "correlations1": 8, "correlations2": 9}[name]
-            for scale in ("paper", "quick")
+            for scale in ("paper", "study", "quick")
         }, name
     effects = found["effects"].loc["quick"].set_index(["base", "dataset"])
     assert effects.loc["td3n", "hopper-medium"].ours == pytest.approx(30.0)
@@ -448,14 +448,48 @@ def test_the_effect_of_rd_is_coloured_and_marked_by_its_sign_and_size():
     cells = tables.join(1, PAPER, {}, tables.collect(quick))
     effect = typeset.effects(typeset.means(cells, "quick")).loc["hopper-medium"].dropna()
     assert effect.to_dict() == {"td3n_rd": pytest.approx(50.0), "cql_rd": pytest.approx(-50.0)}
-    page = typeset.shown(cells).html
+    page = webtable.shown(cells).html
     assert "▲ 75.0 ± 11.2" in page and "▼ 25.0 ± 11.2" in page and ">+50.0<" in page and ">-50.0<" in page
-    assert re.findall(r'sd-tab-label" for="[\w-]+">([^<]+)<', page) == [
-        "quick scale", "the paper", "effect of RD",
-    ]  # fmt: skip
-    assert page.count(" checked>") == 1 and "▲ +30" in page and "▼ -10" in page
-    second = typeset.shown(tables.join(2, PAPER, {}, {})).html  # its bases are no columns
+    assert labels(page) == ["ours, quick scale", "the paper", "effect of RD"]
+    assert (
+        page.count(" checked>") == 3 and "▲ +30" in page and "▼ -10" in page
+    )  # one of tabs, columns, rows
+    second = webtable.shown(tables.join(2, PAPER, {}, {})).html  # its bases are no columns
     assert "effect of RD" not in second and "▲" not in second
+
+
+def labels(page):
+    return re.findall(r'sd-tab-label" for="[\w-]+">([^<]+)<', page)
+
+
+def test_study_runs_stand_first_with_every_seed_and_empty_where_there_are_none():
+    study = tables.collect([*runs("td3n", FOUR, scale="study"), *runs("td3n_rd", BETTER, scale="study")])
+    quick = tables.collect(runs("cql", FOUR, scale="quick"))
+    cells = tables.join(1, PAPER, {}, quick, CORL, study)
+    page = webtable.shown(cells).html
+    assert labels(page) == ["ours, study scale", "the paper", "ours, quick scale", "CORL", "effect of RD"]
+    first = page.split("</table>")[0]
+    assert 'title="seed 0: 60.0; seed 1: 70.0; seed 2: 80.0; seed 3: 90.0">▲ 75.0 ± 11.2<' in first
+    assert first.count("±") == 2 and "not run" not in page
+    assert {c.quick.scale for c in cells if c.quick} == {"quick"} and not any(c.ours for c in cells)
+    assert set(tables.frame(cells).scale) == {"paper", "study", "quick"}
+
+
+@pytest.mark.parametrize("table, groups", [(1, 4), (2, 3)])
+def test_columns_and_rows_can_be_chosen_without_a_script(table, groups):
+    """Each column is of one group, a pair or some neighbours; each row of one environment, or a sum."""
+    page = webtable.shown(tables.join(table, PAPER, {}, {})).html
+    assert "<script" not in page
+    body = page[page.index("<tbody>") : page.index("</tbody>")]
+    rows = re.findall(r'<tr class="(\w+)"><th>([\w-]+)</th>(.*?)</tr>', body)
+    assert all(
+        name.startswith(kind) or (kind == "sum" and "-" not in name.replace("-total", ""))
+        for kind, name, _ in rows
+    )
+    for _, _, cells in rows:
+        columns = re.findall(r'class="g g(\d)"', cells)
+        assert columns == sorted(columns) and set(columns) == set(map(str, range(groups)))
+    assert len(re.findall('class="columns-', page)) == groups + 1
 
 
 def test_the_csv_reads_back(tmp_path):
@@ -512,7 +546,7 @@ def test_figures_show_every_seed_and_the_interval():
 
 def test_html_and_downloads_hold_every_box_and_byte():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
-    page = typeset.shown(cells)._repr_html_()
+    page = webtable.shown(cells)._repr_html_()
     assert "not run" not in page and ">25.0 ± 11.2<" in page
     links = typeset.downloads("t", {"csv": "a,±\n", "md": "|x|"})._repr_html_()
     content = [base64.b64decode(c).decode() for c in re.findall(r"base64,([^\"]+)", links)]
@@ -523,7 +557,7 @@ def test_html_and_downloads_hold_every_box_and_byte():
 
 def test_a_page_without_html_has_the_same_tables():
     cells = tables.join(1, PAPER, tables.collect(runs("cql", FOUR)))
-    page = typeset.shown(cells)._repr_markdown_()
+    page = webtable.shown(cells)._repr_markdown_()
     assert "25.0 ± 11.2" in page and "**the paper**" in page and "<" not in page.replace("p < 0.05", "")
     frame = pd.DataFrame({"name": ["a|b", None], "score": [1.25, np.nan]})
     frame["seeds"] = pd.array([3, None], dtype="Int64")
@@ -541,6 +575,7 @@ def page(name, results, monkeypatch, capsys):
     """What the page prints of a folder of records, as it is run with `-p results FOLDER`."""
     notebooks = RESULTS.parent.parent / "notebooks"
     monkeypatch.chdir(notebooks)
+    monkeypatch.setattr("IPython.display.Markdown", str)
     plots.plt.switch_backend("agg")
     names = {"In": [""]}
     for part in needed("jupytext").read(notebooks / f"{name}.py", fmt="py:percent").cells:
@@ -558,44 +593,48 @@ HOPPER = [
     for d in ("hopper-medium", "hopper-medium-replay", "hopper-expert")
     for r in runs(algo, scores, d, scale="quick")
 ]  # fmt: skip
-NOT_RUN = {
-    "table1": [
-        "0 of 72 cells have been run at the paper's scale, 0 at quick scale", "CQL: .*ours: not run",
-        "At quick scale no pair: not run", "At the paper's scale: not run", "At quick scale: not run",
-        "TD3-N-UNC with RD and without, at quick scale: not run", "Whole runs: not run",
-        "paper's scale: not run", "quick scale, bundled data: not run",
-    ],
-    "table2": [
-        "0 of 153 cells .*, 0 at quick scale", "not run at the paper's scale", "not run at quick scale",
-        "At quick scale, bundled data: not run",
-        "At the paper's scale: not run", "hopper-medium at quick scale: not run",
-        "by every column .* at the paper's scale: not run", "by every column .* at quick scale: not run",
-    ],
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NOT_RUN)
-def test_a_page_of_no_records_says_in_each_section_that_nothing_was_run(
-    name, tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("name, boxes", [("table1", 72), ("table2", 153)])
+def test_a_page_of_no_records_says_so_and_how_to_run_it(name, boxes, tmp_path, monkeypatch, capsys):
     said = page(name, tmp_path, monkeypatch, capsys)
-    assert not [words for words in NOT_RUN[name] if not re.search(words, said)]
+    assert f"Of {boxes} boxes these have been run: none, so that sections below are empty" in said
+    assert f"snakemake --profile workflow/profiles/local --config numbers={name[-1]} -- tables" in said
+    assert "At quick scale" not in said
 
 
-def test_pages_of_some_runs_show_these_and_say_of_the_others_that_they_were_not_run(
-    tmp_path, monkeypatch, capsys
-):
+def test_pages_of_some_runs_show_these(tmp_path, monkeypatch, capsys):
     for r in HOPPER:
         save_record(r, tmp_path / "quick")
+    for r in runs("td3n", FOUR, scale="study"):  # its pair has not run yet
+        save_record(r, tmp_path / "study")
     said = page("table1", tmp_path, monkeypatch, capsys)
-    assert "RD raises 2 of 2 scores, by 30.0 on average" in said and "30.0 without hopper-medium" in said
-    assert "without Hopper: not run" in said and "TD3-N-UNC: 2 seeds on 2 of 9 datasets" in said
-    assert "CQL with RD and without, at quick scale: not run" in said
-    assert "TD3-N-UNC, quick scale, 2 datasets: effect of RD by best checkpoint +30.0, by last" in said
-    assert "At quick scale a gain by the best checkpoint that the last iterate does not have" in said
+    assert "these have been run: 1 at study scale, 4 at quick scale" in said
+    assert "| TD3-N-UNC | 2 of 2 | 0 up, 0 down | +30.0, p = " in said and "At study scale:" not in said
     said = page("table2", tmp_path, monkeypatch, capsys)
-    assert "0 of 153 cells have been run at the paper's scale, 3 at quick scale" in said
-    assert "hopper-medium at quick scale: not run" not in said
+    assert "Of 153 boxes these have been run: 3 at quick scale" in said
+
+
+def test_what_rd_does_to_a_base_is_one_row(tmp_path):
+    boxes = tables.join(1, PAPER, {}, tables.collect(HOPPER))
+    [row] = compare.agreement(boxes, "quick").to_dict("records")
+    assert row["base"] == "TD3-N-UNC" and row["scores raised"] == "2 of 2"
+    assert row["mean effect"].startswith("+30.0, p = ") and row["by best checkpoints"] == "+30.0"
+    assert row["without hopper-medium"].startswith("+30.0") and row["without hopper"] == ""
+    assert row["sign as the paper's"] == "2 of 2"
+    assert compare.agreement(boxes, "study").empty
+
+
+def test_columns_are_compared_where_all_ran_by_the_seeds_that_all_have():
+    cells = tables.collect([*runs("bc", FOUR), *runs("dt", BETTER[:3]), *runs("bc", FOUR, "pen-cloned")])
+    found, names, seeds = compare.everywhere(cells, ["bc", "dt"], ["pen-cloned", "hopper-medium"])
+    assert (names, seeds) == (["hopper-medium"], [0, 1, 2])
+    assert found["bc"] == pytest.approx(np.array([FOUR[:3]]).T) and found["dt"].shape == (3, 1)
+    assert compare.everywhere(cells, ["bc", "cql"], names) == ({}, [], [])
+    apart = tables.collect(
+        [*runs("bc", FOUR), *(dataclasses.replace(r, seed=9 + r.seed) for r in runs("dt", FOUR))]
+    )
+    assert compare.everywhere(apart, ["bc", "dt"], names) == ({}, [], [])
 
 
 def test_the_bases_that_ran_beyond_table_1_s_datasets_stand_beside_rd_on_table_2_s_page(
@@ -609,18 +648,10 @@ def test_the_bases_that_ran_beyond_table_1_s_datasets_stand_beside_rd_on_table_2
     ):  # fmt: skip
         save_record(r, tmp_path / "quick")
     said = page("table2", tmp_path, monkeypatch, capsys)
-    p = stats.p_value(FOUR, BETTER)
-    row = f"| TD3-N-UNC | hopper-expert | 4 and 4 | 75.0 ± 11.2 | 25.0 ± 11.2 | -50.0 | {p:.3f} |"
+    p = typeset.probability(stats.p_value(FOUR, BETTER))
+    row = f"| TD3-N-UNC | hopper-expert | 4 and 4 | 75.0 ± 11.2 | 25.0 ± 11.2 | -50.0 | {p} |"
     assert row in said and "| SAC-N-UNC | pen-demos | 2 and 4 | 15.0 ± 5.0 | 75.0 ± 11.2 |" in said
     assert "| TD3-N-UNC | hopper-medium |" not in said
-    assert "RD raises 1 of 2 scores; with p < 0.05: 0 up, 1 down" in said
-
-
-def test_columns_of_table_2_that_share_no_seed_are_not_compared(tmp_path, monkeypatch, capsys):
-    for i, algo in enumerate(dict.fromkeys(p.algo for p in PAPER if p.table == 2)):
-        for r in runs(algo, [1.0, 2.0], scale="quick"):
-            save_record(dataclasses.replace(r, seed=r.seed + 2 * i), tmp_path / "quick")
-    assert "at quick scale: not run" in page("table2", tmp_path, monkeypatch, capsys)
 
 
 def test_a_whole_run_whose_critic_diverged_is_shown_and_others_than_table_1_s_are_not(
@@ -633,8 +664,7 @@ def test_a_whole_run_whose_critic_diverged_is_shown_and_others_than_table_1_s_ar
     for algo in ("td3bc", "bc"):
         save_record(record(algo, evaluations=[last]), tmp_path / "paper-whole")
     said = page("table1", tmp_path, monkeypatch, capsys)
-    assert "TD3+BC, hopper-medium" in said and "BC, hopper-medium" not in said.replace("TD3+BC", "")
-    assert re.search(r"60.4 ± 4.0 \| +nan \| 1.5", said)
+    assert "| at the end | TD3+BC |" in said and "| q_policy | |" in said and "| srank | 1.5 |" in said
 
 
 @pytest.mark.parametrize("p, words", [(0.0009, "p < 0.001"), (0.001, "p = 0.001"), (0.2594, "p = 0.259")])
