@@ -61,6 +61,7 @@ class RDConfig:
     # "share": λ is the norm of the penalty's gradient in the features, as a share of the critic's loss's.
     units: str = later("features")
     centred: bool = later(False)  # features minus their mean over the batch's (s,a), held constant
+    every: int = later(1)  # critic updates per penalty, whose weight is as many times λ
 
     def __post_init__(self):
         check_choice(self, "stages", ("both", "first", "second"))
@@ -71,10 +72,12 @@ class RDConfig:
         check_choice(self, "ood", ("learned", "noise", "uniform"))
         check_choice(self, "objective", ("mean", "std"))
         check_choice(self, "units", UNITS)
-        check_least(self, 1, "ood_every")
+        check_least(self, 1, "ood_every", "every")
         check_least(self, 0, "weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states")
         if not self.sigma > 0:
             raise ConfigError(f"sigma = {self.sigma}, expected > 0")
+        if self.ood_every % self.every:
+            raise ConfigError(f"ood_every = {self.ood_every}, expected a multiple of every = {self.every}")
         if self.units == "values" and (self.kernel, self.magnitude == "square") != ("product", False):
             raise ConfigError("units = 'values' are those of kernel = 'product', not squared")
 
@@ -183,7 +186,7 @@ class RD(Plugin):
         self.weight, self.sigma, self.threshold, self.margin, self.push = (
             per_agent(configs, field, like) for field in ("weight", "sigma", "threshold", "margin", "push")
         )
-        self.period = c.ood_every
+        self.weight, self.every, self.period = c.every * self.weight, c.every, c.ood_every
         self.actor: Actor | None = None
         if c.stages != "first" and c.ood == "learned":
             init = Initialiser(streams, "ood_actor", dtype)

@@ -49,6 +49,7 @@ class Plugin(nn.Module):
     def __init__(self):
         super().__init__()
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.every = 1  # updates per penalty
         self.period = 1  # updates until the pattern of the plug-in's own delayed updates repeats
 
     def noise(self, streams: Streams, step: int, count: int) -> dict[str, Tensor]:
@@ -133,8 +134,8 @@ class Algorithm(nn.Module):
         phase: int,
     ) -> tuple[Tensor, Metrics]:
         """Each critic's loss (A,E) with the plug-in's penalty, and its metrics beside `metrics`; without a
-        plug-in both as they are. For the rest see `Plugin.penalty`."""
-        if not self.plugin:
+        plug-in, or where it pauses, both as they are. For the rest see `Plugin.penalty`."""
+        if not self.plugin or phase % self.plugin.every:
             return loss, metrics
         penalty, more = self.plugin.penalty(
             self.critic, batch, features, policy, next_action, noise, phase, loss
