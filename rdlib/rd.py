@@ -72,7 +72,7 @@ class RDConfig:
         check_choice(self, "ood", ("learned", "noise", "uniform"))
         check_choice(self, "objective", ("mean", "std"))
         check_choice(self, "units", UNITS)
-        check_least(self, 1, "ood_every", "every")
+        check_least(self, 1, "every", "ood_every")
         check_least(self, 0, "weight", "threshold", "margin", "push", "noise_std", "ood_lr", "states")
         if not self.sigma > 0:
             raise ConfigError(f"sigma = {self.sigma}, expected > 0")

@@ -249,6 +249,21 @@ def test_pi_ood_learns_every_ood_every_updates_only():
     assert moved == [step % 3 == 0 for step in range(12)]
 
 
+def test_a_penalty_every_kth_update_has_k_times_the_weight():
+    data, critic, loss = batch(), tanh_critic(), torch.ones(A, E, dtype=DOUBLE)
+    always, sometimes = penalised(make_rd(), critic, data), penalised(make_rd(every=2), critic, data)
+    torch.testing.assert_close(sometimes[0], 2 * always[0], rtol=1e-14, atol=0)
+    made = agents("td3n_rd", plugin={"every": 2, "ood_every": 4}, config={"policy_delay": 1})
+    assert made.algorithm.period == 4
+    reports = [made.engine.run(step, 1).keys() for step in range(8)]
+    assert ["rd_switch" in names for names in reports] == [step % 2 == 0 for step in range(8)]
+    assert ["ood_loss" in names for names in reports] == [step % 4 == 0 for step in range(8)]
+    pause = made.algorithm.penalised(loss, {}, data, loss, policy, data.act, {}, phase=1)
+    assert pause[0] is loss and pause[1] == {}
+    with pytest.raises(ConfigError, match="ood_every = 2, expected a multiple of every = 4"):
+        RDConfig(every=4)
+
+
 @pytest.mark.parametrize("choice", [{"stages": "first"}, {"ood": "noise"}, {"ood": "uniform"}])
 def test_pi_ood_is_built_only_where_it_is_used(choice):
     rd = make_rd(**choice)

@@ -486,8 +486,9 @@ def test_bad_fields_are_refused_by_name(name, overrides, field):
     [
         ({"stages": "third"}, "stages"), ({"weight": True}, "weight"), ({"weight": -1.0}, "weight"),
         ({"weight": float("nan")}, "weight"), ({"sigma": 0.0}, "sigma"), ({"wieght": 1.0}, "weight"),
-        ({"states": -1}, "states"), ({"ood_every": 0}, "ood_every"), ({"ood": "best"}, "ood"),
-        ({"kernel": "ntk"}, "kernel"), ({"magnitude": ""}, "magnitude"), ({"switch": None}, "switch"),
+        ({"states": -1}, "states"), ({"ood_every": 0}, "ood_every"), ({"every": 0}, "every"),
+        ({"ood": "best"}, "ood"), ({"kernel": "ntk"}, "kernel"), ({"magnitude": ""}, "magnitude"),
+        ({"switch": None}, "switch"),
     ],
     ids=str,
 )  # fmt: skip
