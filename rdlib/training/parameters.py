@@ -96,8 +96,8 @@ def _converted(given: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, A
 
 def convert(value: Any, like: Any) -> Any:
     """`value`, as YAML or a command line gives it, as the type of `like`: 1e5 and "1e5" are whole numbers,
-    "true" is True, "0,1" and "[0, 1]" are sequences, "a=1,b=2" and JSON objects are mappings. Raises
-    ConfigError."""
+    "true" is True, "0,1", "[0, 1]" and "(0, 1)" are sequences, "a=1,b=2" and JSON objects are mappings.
+    Raises ConfigError."""
     if isinstance(like, Mapping):
         value = assignments(value) if isinstance(value, str) else value
         if not isinstance(value, Mapping):
@@ -127,11 +127,13 @@ def _from_text(text: str, like: Any) -> Any:
 
 
 def _sequence(value: Any, element: Any) -> Sequence[Any]:
-    """What `value` lists: "[0, 1]", "0,1" (of numbers), a list, or one element by itself."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
+    """What `value` lists: "[0, 1]", "0,1" (of numbers), a list, one element by itself, or a tuple's text,
+    as papermill hands tuples on (findings/papermill_tuple.sh)."""
+    if isinstance(value, str) and value.lstrip().startswith(("[", "(")):
+        read = json.loads if value.lstrip().startswith("[") else ast.literal_eval
         try:
-            value = json.loads(value)
-        except ValueError as error:
+            value = read(value.strip())
+        except (ValueError, SyntaxError) as error:
             raise ConfigError(f"{value!r} is no list: {error}") from None
     if isinstance(value, str) and not isinstance(element, Mapping):
         return value.split(",")
