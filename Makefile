@@ -29,7 +29,7 @@ train: $(READY)
 
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=5
 	@$(MAKE) --no-print-directory smoke book
 	$(BIN)/python book/check_pages.py $(SITE)
 	$(BIN)/python book/check_browser.py --if-possible $(SITE)

@@ -9,9 +9,14 @@ from rdlib.engine.config import ConfigError
 torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
 
 
+# The longest files begin, or one worker would end with one of them while the other has nothing left.
+LONGEST = ("tests/workflow/", "tests/book/test_train_notebook", "tests/training/test_papermill_cli")
+
+
 def pytest_collection_modifyitems(items):
     """Tests marked gpu("what needs it") or compiler("what needs it") are skipped, by name and need, where
     there is no GPU or nothing to compile with."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     skip_marked(items, "gpu", "" if torch.cuda.is_available() else "no CUDA device")
     if any(item.get_closest_marker("compiler") for item in items):
         try:

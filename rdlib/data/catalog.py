@@ -251,7 +251,11 @@ def _read(
             notes={"licence": "CC-BY-4.0", "author": "Rajeswaran et al. 2017; Fu et al. 2020"},
         )
     if (entry := _rolled_out(name)) is not None:
-        return _load_rolled_out(name, entry, size, root)
+        from rdlib.data.bundled import rollout
+
+        version = 2 if name == newer(entry) else VERSION
+        quality = entry.short.removeprefix(f"{entry.environment}-")
+        return rollout.load(entry.environment, quality, size, root, version=version)
     if name.startswith("d4rl/") and d4rl.parse_name(name.removeprefix("d4rl/")):
         from rdlib.data.readers import download
 
@@ -323,14 +327,6 @@ def _rolled_out(name: str) -> PaperDataset | None:
         if entry.bundled.startswith("rd/") and name in (entry.short, entry.bundled, newer(entry)):
             return entry
     return None
-
-
-def _load_rolled_out(name: str, entry: PaperDataset, size: int | None, root: Any) -> Dataset:
-    from rdlib.data.bundled import rollout
-
-    version = 2 if name == newer(entry) else VERSION
-    quality = entry.short.removeprefix(f"{entry.environment}-")
-    return rollout.load(entry.environment, quality, size, root, version=version)
 
 
 def _near(name: str, lead: str) -> str:

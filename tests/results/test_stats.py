@@ -60,7 +60,7 @@ def test_intervals_are_rliables_within_monte_carlo_error(name):
 
 
 def test_the_interval_of_improvement_is_rliables():
-    theirs = rliables_interval((X, Y), needed("rliable", "metrics").probability_of_improvement, 2000)
+    theirs = rliables_interval((X, Y), needed("rliable", "metrics").probability_of_improvement, 500)
     np.testing.assert_allclose(stats.interval(stats.improvement, X, Y, repeats=4000), theirs, atol=0.03)
 
 

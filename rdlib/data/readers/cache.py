@@ -19,6 +19,18 @@ def file_digest(path: Path) -> str:
 
 
 @contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to: at the end it is renamed to `path`, or gone if writing failed."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def staging(base: Path) -> Iterator[Path]:
     """A folder of this process on the disk of `base`, hidden from Minari's listing and gone at the end."""
     folder = base / ".staging" / uuid.uuid4().hex

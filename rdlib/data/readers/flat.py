@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from rdlib.data.dataset import sha256_of
-from rdlib.data.readers.cache import file_digest
+from rdlib.data.readers.cache import file_digest, replacing
 from rdlib.data.readers.episodes import Arrays
 
 FILE = "flat.safetensors"
@@ -51,7 +49,6 @@ def write(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
     """Keep `arrays` as the flat copy. Raises OSError where the folder is full or closed."""
     from safetensors.numpy import save_file
 
-    temporary = folder / f"{FILE}.{uuid.uuid4().hex}.tmp"
     metadata = {
         "format": FORMAT,
         "size": key["size"],
@@ -60,8 +57,7 @@ def write(folder: Path, key: Mapping[str, str], arrays: Arrays) -> None:
         "content": sha256_of(arrays),
     }
     try:
-        save_file(arrays, temporary, metadata=metadata)
-        os.replace(temporary, folder / FILE)
+        with replacing(folder / FILE) as part:
+            save_file(arrays, part, metadata=metadata)
     except Exception as error:  # safetensors reports a full disk as its own error
-        temporary.unlink(missing_ok=True)
         raise error if isinstance(error, OSError) else OSError(str(error)) from error

@@ -71,7 +71,7 @@ def _node(group: Any, key: str, where: str) -> Any:
     if node.is_virtual or node.external:
         raise DataError(f"{where}: {key!r} keeps its values in other files; they must be in this one")
     if node.dtype.kind not in NUMBERS:  # before reading: strings and objects can be costly
-        raise DataError(f"{where}: {key!r} holds {_brief(node.dtype)} values; it must hold numbers")
+        raise DataError(f"{where}: {key!r} holds {node.dtype!s:.80} values; it must hold numbers")
     if not _written(node):
         raise DataError(
             f"{where}: {key!r} declares shape {node.shape} but holds no data for some or all of it; "
@@ -88,8 +88,3 @@ def _written(node: Any) -> bool:
         return node.id.get_storage_size() >= node.size * node.id.get_type().get_size()
     needed = math.prod(math.ceil(n / c) for n, c in zip(node.shape, node.chunks))
     return node.id.get_num_chunks() >= needed
-
-
-def _brief(dtype: np.dtype[Any]) -> str:
-    text = str(dtype)
-    return text if len(text) < 80 else f"{text[:77]}..."

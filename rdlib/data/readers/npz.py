@@ -8,10 +8,8 @@ it ended in, as in OGBench's files (ogbench/utils.py). Source: Park et al. 2025,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from rdlib.data.checks import DataError, as_flags, as_float32, disk_error, one_line, same_length
 from rdlib.data.dataset import Dataset
+from rdlib.data.readers.cache import replacing
 from rdlib.data.readers.episodes import column
 
 ABOUT = "rdlib"  # the array of one text with what the others do not say: name, environment, notes
@@ -36,9 +35,8 @@ def write_npz(d: Dataset, path: str | os.PathLike[str]) -> Path:
     about = {key: getattr(d, key) for key in ("name", "notes", *ENVIRONMENT)}
     if d.act_limits:
         about["act_limits"] = [limit.tolist() for limit in d.act_limits]
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as part, open(part, "wb") as file:
             np.savez(
                 file,
                 observations=d.obs,
@@ -49,10 +47,7 @@ def write_npz(d: Dataset, path: str | os.PathLike[str]) -> Path:
                 masks=~d.terminal,
                 rdlib=np.array(json.dumps(about)),
             )
-        os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise disk_error(f"saving {d.name}", path.parent, error) from error
     return path
 
