@@ -97,7 +97,7 @@ def _filter(groups: Sequence[str], environments: Sequence[str]) -> str:
     columns and begins with the first group."""
     hidden, choices = "{ display: none }", ""
     css = [
-        ".results table { font-variant-numeric: tabular-nums } .results td { white-space: nowrap }",
+        ".results table { font-variant-numeric: tabular-nums } .results.wide td { white-space: nowrap }",
         ".results .choices label { display: inline-block; margin: 0 0.6em }",
         f"@media (max-width: 720px) {{ .results:has(.columns-0:checked) .g:not(.g0) {hidden}",
         f".results label:has(.columns-0) {hidden} .results.wide table {{ font-size: 0.7rem }}",
