@@ -30,7 +30,7 @@ train: $(READY)
 # One thread per worker: two workers on two cores would otherwise fight over them.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --durations=5
-	@$(MAKE) --no-print-directory smoke book
+	@$(MAKE) --no-print-directory smoke notebooks book
 	$(BIN)/python book/check_pages.py $(SITE)
 	$(BIN)/python book/check_browser.py --if-possible $(SITE)
 
@@ -53,14 +53,19 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python book/check_prose.py
 
-# Every notebook runs once, two at a time, into the cache from which the book takes its pages. A cell that fails is an error.
-notebooks: $(READY) _build/.code
+# One pytest per notebook, two at a time: where nbval collects nothing, pytest exits with 5 and xargs, once all have run, with
+# 123, so none is skipped unseen. In reverse order, because `train`, the longest, is last by name.
+notebooks: $(READY)
 	@rm -rf notebooks/runs # else a finished run would be read back instead of trained
-	OMP_NUM_THREADS=1 $(BIN)/python book/run_pages.py
+	@ls -r notebooks/*.ipynb | OMP_NUM_THREADS=1 xargs -P 2 -n 1 sh -c '\
+	  said=$$($(BIN)/pytest -q --nbval-lax --nbval-cell-timeout=600 "$$1" 2>&1); status=$$?; \
+	  printf "%s\n%s\n" "$$1" "$$said"; exit $$status' notebook
 
-# All pages are read anew (--all), for a page that is not gives no warning; what ran before does not run again.
-book: notebooks
-	@rm -rf $(SITE) # a page that has been removed would stay
+# All pages are read anew (--all), for a page that is not gives no warning; what ran before does not run again. What has not
+# run does so two at a time, into the cache from which the book takes it.
+book: $(READY) _build/.code
+	@rm -rf notebooks/runs $(SITE) # a finished run would be read back, a page that has been removed would stay
+	OMP_NUM_THREADS=1 $(BIN)/python book/run_pages.py
 	OMP_NUM_THREADS=1 $(BIN)/jupyter-book build . --all -W -n --keep-going
 
 # What a page shows depends on more than the page: a file of the code, the records or the lock that came, went or changed
