@@ -4,6 +4,7 @@
 of SCALES whose records can answer one. {ran} has a row for each algorithm and what ran of it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,7 @@ class Ran(Records):
 
     def tables(self, folders: Mapping[str, Sequence[Record]]) -> list[nodes.Node]:
         """A row for each algorithm, a column for each environment."""
-        return [
-            table("", "Datasets × seeds", ("algorithm", "also with", *ENVIRONMENTS.values()), ran(folders))
-        ]
+        return [table("", "", ("algorithm", "also with", *ENVIRONMENTS.values()), ran(folders))]
 
 
 class Claims(Ran):
@@ -67,14 +66,16 @@ def verdict(scale: str, found: claims.Finding) -> nodes.Node:
         nodes.inline("", f"{scale}: ", classes=["heading"]),
         nodes.strong("", found.verdict, classes=[kind]),
     ]
-    return nodes.paragraph("", "", *parts, nodes.Text(found.number and f": {found.number}"))
+    number = re.sub(r" ([<=]) ", "\u00a0\\1\u00a0", found.number)  # p = 0.05 on one line
+    return nodes.paragraph("", "", *parts, nodes.Text(number and f": {number}"))
 
 
 def page(here: str, target: str) -> nodes.Node:
-    """A link to a page of the book, by that page's title."""
+    """A link to a page of the book: "Table 1" for notebooks/table1."""
+    name = target.rpartition("/")[2].replace("table", "Table ")
     link = addnodes.pending_xref(
-        "", nodes.inline("", ""), refdomain="std", reftype="doc", reftarget=f"/{target}", refdoc=here,
-        refexplicit=False, refwarn=True,
+        "", nodes.inline("", name), refdomain="std", reftype="doc", reftarget=f"/{target}", refdoc=here,
+        refexplicit=True, refwarn=True,
     )  # fmt: skip
     return nodes.paragraph("", "", link)
 

@@ -159,7 +159,7 @@ def scrolled(table: pd.DataFrame, digits: int = 1) -> Shown:
 
     words = table.astype(object).map(text)
     with pd.option_context("display.max_colwidth", None):  # a command is shown whole
-        html = words.replace(" ± ", "\u00a0±\u00a0", regex=True).to_html(index=False, border=0)
+        html = words.replace(" ([±<=]) ", "\u00a0\\1\u00a0", regex=True).to_html(index=False, border=0)
     box = f'<div class="results" style="overflow: auto; max-height: 30em" tabindex="0">{html}</div>'
     return Shown(box, _markdown(words.replace(r"\|", r"\|", regex=True)))
 
