@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
@@ -30,8 +30,7 @@ class Train(TrainConfig):
 
     def asked(self) -> TrainConfig:
         """What is asked for: variants that are given come after the default's one, and replace it."""
-        values = {f.name: getattr(self, f.name) for f in fields(TrainConfig)}
-        return TrainConfig(**{**values, "variants": self.variants[1:] or self.variants})
+        return TrainConfig(**{**vars(self), "variants": self.variants[1:] or self.variants})
 
     def __call__(self) -> None:
         from rdlib.training.trainer import train
@@ -85,9 +84,8 @@ class Evaluate:
         evaluator.close()
         who = load_progress(self.run / CHECKPOINT).policy
         own_fields = differences(list(zip(who.configs, who.plugins, strict=True)))
-        references = policy.references
-        if spec != policy.env:
-            references = [catalog.reference(env.spec)] * len(seeds)
+        same = spec == policy.env
+        references = policy.references if same else [catalog.reference(env.spec)] * len(seeds)
         named = zip(policy.datasets, policy.seeds, own_fields, references)
         ends = zip(policy.alive, policy.stopped_at, result.returns, result.lengths)
         for (dataset, seed, own, reference), (alive, stopped, returns, lengths) in zip(named, ends):
@@ -243,15 +241,17 @@ class Bench:
     device: str = "auto"  # cpu, cuda, cuda:N, auto: cuda if there is one
     compile: bool = False  # updates as compiled programs, on a CPU
     out: Path | None = None  # folder for bench.json
+    against: Path | None = None  # another checkout: its speed and this one's by turns, and their ratio
 
     def __call__(self) -> None:
         from rdlib.algos import cells
         from rdlib.engine.hardware import find_device
-        from rdlib.training.bench import speed
+        from rdlib.training.bench import against, speed
 
         names = self.algos.split(",") if self.algos else list(dict.fromkeys(c.algo for c in cells.cells()))
         device = find_device(self.device)
-        speed.report(names, self.agents, device, self.seconds, dict(self.config), self.out, self.compile)
+        asked = (names, self.agents, device, self.seconds, self.config, self.out, self.compile)
+        against.report(self.against, *asked) if self.against else speed.report(*asked)
 
 
 Command = (

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+import rdlib
 from rdlib import algos
 from rdlib.algos import cells
 from rdlib.engine import hardware
 from rdlib.engine.config import ConfigError
-from rdlib.training.bench import projection, roofline, speed
+from rdlib.training.bench import against, projection, roofline, speed, turns
 from rdlib.training.bench.roofline import Ceiling, Count, Product
 
 CPU = torch.device("cpu")
@@ -139,6 +140,33 @@ def test_a_processor_has_a_name_with_and_without_the_system_s_help(monkeypatch):
     monkeypatch.setattr(Path, "read_text", absent)
     monkeypatch.setattr(hardware.platform, "processor", lambda: "")
     assert hardware.processor() == platform.machine()
+
+
+# ---- two checkouts by turns
+
+
+def test_two_checkouts_run_by_turns(tmp_path, capsys):
+    found = against.report(
+        Path(rdlib.__file__).parents[1], ["bc"], (2,), CPU, 0.0, {"actor_width": 8}, tmp_path
+    )
+    assert found["commit"] == found["against"]
+    [row] = json.loads((tmp_path / "against.json").read_text())["rows"]
+    assert (row["algo"], row["agents"]) == ("bc", 2) and len(row["ratios"]) == against.TURNS
+    low, *_, high = sorted(row["ratios"])
+    assert 0 < low and capsys.readouterr().out.splitlines()[-1].endswith(f"{low:.2f} to {high:.2f}")
+
+
+def test_what_the_other_checkout_cannot_do_is_one_error(tmp_path):
+    """Not this package in its place, which could."""
+    (tmp_path / "rdlib").mkdir()
+    (tmp_path / "rdlib" / "__init__.py").touch()
+    with pytest.raises(ConfigError, match=rf"the bench of {tmp_path} cannot do this: Mod.*'rdlib.engine'"):
+        against.report(tmp_path, ["bc"], (1,), CPU, 0.0, {})
+
+
+def test_a_request_that_fails_does_not_end_the_other_side():
+    told = list(turns.answers(['{"make": {"name": "nope"}}', '{"lost": {}}']))
+    assert [json.loads(line)["error"].partition(":")[0] for line in told] == ["TypeError", "AttributeError"]
 
 
 # ---- what the tables would take

@@ -70,7 +70,16 @@ HELP = {  # by command: what its help names
     "data make": ["--size"],
     "data inspect": ["--size", "--json"],
     "records": ["folders"],
-    "bench": ["--algos", "--agents", "--seconds", "--config", "--device", "--compile", "--out"],
+    "bench": [
+        "--algos",
+        "--agents",
+        "--seconds",
+        "--config",
+        "--device",
+        "--compile",
+        "--out",
+        "--against",
+    ],
 }
 
 
@@ -370,6 +379,7 @@ def test_bench(capsys, tmp_path):
         ("bench --agents x", r"--agents"),
         ("bench --config widht=8", r"no field 'widht'"),
         ("bench --device gpu", r"device = 'gpu'"),
+        ("bench --algos bc --against lost", r"against = lost, expected a checkout: it has no rdlib/__init"),
         ("", r"Expected one of {train, evaluate, data, records, bench}; see"),
         ("trian", r"Unrecognized options: trian; Available subcommands: train, evaluate"),
     ],

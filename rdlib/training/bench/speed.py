@@ -178,6 +178,18 @@ def playing_seconds(made: Agents) -> float:
     return max(0.0, took[1] - took[0]) / 10 * 1000
 
 
+def check_request(
+    names: Sequence[str], agents: Sequence[int], seconds: float, overrides: Mapping[str, Any]
+) -> None:
+    """Raise ConfigError where a bench cannot be run, before any minute is spent."""
+    for name in names:
+        algos.find(name).config(dict(overrides))
+    if min(agents) < 1:
+        raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"seconds = {seconds}, expected a finite number of at least 0")
+
+
 def report(
     names: Sequence[str],
     agents: Sequence[int] = (),
@@ -194,12 +206,7 @@ def report(
     if compile:
         compiled.check(device)
     capture = compiled.Programs() if compile else capture_for(device)
-    for name in names:
-        algos.find(name).config(dict(overrides or {}))  # before any minute is spent
-    if min(agents) < 1:
-        raise ConfigError(f"agents = {tuple(agents)}, expected at least 1 each")
-    if not 0 <= seconds < math.inf:
-        raise ConfigError(f"seconds = {seconds}, expected a finite number of at least 0")
+    check_request(names, agents, seconds, overrides or {})
     hardware.keep_freed_memory()
     path, threads = hardware.choose_matmul(device), torch.get_num_threads()
     found: dict[str, Any] = {
