@@ -58,26 +58,27 @@ class Evaluator:
 
     def run(self, player: Player, normaliser: Normaliser, alive: np.ndarray | None = None) -> Returns:
         """One episode in every copy, actions from `player`; agents where `alive` (A,) is False are not
-        stepped and get NaN."""
+        stepped and get NaN. The player is asked for all episodes at once, also for those that are over: a
+        product's last bit depends on its number of rows, which must not depend on threads or on falls."""
         env, shape = self.env, (self.agents, self.episodes)
         alive = np.ones(self.agents, dtype=bool) if alive is None else alive
         active = np.repeat(alive, self.episodes)
         returns = np.where(active, 0.0, np.nan)
         lengths = np.zeros(env.n, dtype=np.int64)
         obs = env.reset(self._seeds)
-        mean = normaliser.obs_mean
+        dtype, device = normaliser.obs_mean.dtype, normaliser.obs_mean.device
         rewards = np.zeros(env.n)
-        while active.any():
-            with torch.no_grad():
-                raw = torch.from_numpy(obs).to(mean).unflatten(0, shape)  # (A,n,O)
-                last = torch.from_numpy(rewards).to(mean).unflatten(0, shape)  # (A,n)
+        with torch.no_grad():
+            while active.any():
+                raw = torch.from_numpy(obs.reshape(*shape, -1)).to(device, dtype)  # (A,n,O)
+                last = torch.from_numpy(rewards.reshape(shape)).to(device, dtype)  # (A,n)
                 actions = normaliser.to_env(player(normaliser.observe(raw), last))
-            # A diverged agent's NaN must not reach the simulator.
-            chosen = np.nan_to_num(actions.flatten(0, 1).float().cpu().numpy())
-            obs, rewards, terminated, truncated = env.step(chosen, active)
-            returns[active] += rewards[active]
-            lengths += active
-            active &= ~(terminated | truncated)
+                # A diverged agent's NaN must not reach the simulator.
+                chosen = actions.float().nan_to_num().cpu().numpy().reshape(env.n, -1)
+                obs, rewards, terminated, truncated = env.step(chosen, active)
+                np.add(returns, rewards, out=returns, where=active)
+                lengths += active
+                active &= ~(terminated | truncated)
         if not np.isfinite(returns[np.repeat(alive, self.episodes)]).all():
             raise SimulationError(f"{env.env_id} gave a reward that is not a finite number: no return")
         return Returns(returns.reshape(shape), lengths.reshape(shape))

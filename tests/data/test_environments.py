@@ -154,7 +154,7 @@ def test_many_cores_are_not_all_used_unless_asked(monkeypatch):
     monkeypatch.setattr(hardware, "available_cores", lambda: 16)
     for asked, threads in ((None, environments.THREADS), (6, 6)):
         env = make("Hopper-v5", 8, threads=asked)
-        assert env._pool._max_workers == threads
+        assert env._threads == threads
         env.close()
 
 

@@ -82,7 +82,8 @@ def test_evaluations_are_seeded_and_repeat_in_the_same_evaluator(env_id):
     first = evaluator.run(agents.player, agents.normaliser)
     same(first, evaluator.run(agents.player, agents.normaliser))
     evaluator.close()
-    same(first, agents.run(threads=1))
+    for threads in (1, 2, 5):
+        same(first, agents.run(threads=threads))
 
 
 @pytest.mark.parametrize("env_id", DIMS)
