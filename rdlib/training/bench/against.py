@@ -33,11 +33,7 @@ class Side:
         if not (self.folder / "rdlib" / "__init__.py").is_file():
             raise ConfigError(f"against = {folder}, expected a checkout: it has no rdlib/__init__.py")
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                turns.__file__,
-            ],  # -P: the folder of that file is no place to import from
+            [sys.executable, "-P", turns.__file__],  # -P: nothing is imported from that file's folder
             env={**os.environ, "PYTHONPATH": str(self.folder)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
