@@ -292,6 +292,9 @@ def _rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 def parse(words: Sequence[str]) -> Any:
     """The command that `words` ask for, to be called. Raises ConfigError in one line, not tyro's box."""
     said = io.StringIO()
+    bare = [w == "--compile" and after.startswith("-") for w, after in zip(words, [*words[1:], "-"])]
+    if words[:1] == ["train"]:  # what it was before it had values
+        words = [f"{w}=true" if alone else w for w, alone in zip(words, bare)]
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(

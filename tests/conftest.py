@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from rdlib.engine import compiled, hardware
-from rdlib.engine.config import ConfigError
+from rdlib.engine import compiler, hardware
 
 torch.set_num_threads(1)  # nets are tiny here, and several workers share the cores
 
@@ -19,10 +18,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
     skip_marked(items, "gpu", "" if torch.cuda.is_available() else "no CUDA device")
     if any(item.get_closest_marker("compiler") for item in items):
-        try:
-            compiled.check(torch.device("cpu"))
-        except ConfigError as error:
-            skip_marked(items, "compiler", str(error))
+        skip_marked(items, "compiler", compiler.lack(torch.device("cpu")))
 
 
 def skip_marked(items, name, lack):

@@ -4,14 +4,17 @@ with backward passes and optimisers, and TorchInductor makes C++ of it.
 Between two products a CPU spends as long on reading and writing as on computing, and PyTorch on starting
 an operation. An update is hundreds of small operations; compiled, it is a few fused loops. It is the
 counterpart of rdlib.engine.cuda_graphs and runs in the same `Loop`. Its results equal the eager update's
-to rounding.
+to rounding. TorchInductor keeps programs on disk by what is recorded, the processor and torch's version.
 """
 
 import math
 import operator
-import sysconfig
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from torch import Tensor, fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from rdlib.engine import hardware
 from rdlib.engine.config import ConfigError
 
 aten = torch.ops.aten
@@ -35,11 +39,13 @@ HOST = {
 
 
 class Recording(TorchDispatchMode):
-    """Every operation that runs within the context, with its arguments and results, in order. Raises
-    RuntimeError at one that cannot be repeated."""
+    """Every operation that runs within the context, with its arguments and results, in order; in place of
+    one that is in `rules`, by its packet, what that rule runs. Raises RuntimeError at one that cannot be
+    repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: Mapping[Any, Callable] | None = None) -> None:
         super().__init__()
+        self.rules = rules or {}
         self.calls: list[tuple[Any, tuple, dict, Any]] = []
         self._before: list[tuple[Tensor, Tensor]] = []
 
@@ -47,6 +53,13 @@ class Recording(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if rule := self.rules.get(func.overloadpacket):
+            rules, self.rules = self.rules, {}  # a rule may run the operation that it is for
+            try:
+                with self:
+                    return rule(*args, **kwargs)
+            finally:
+                self.rules = rules
         if func in HOST or (func is aten.index.Tensor and _selects(args[1])):
             raise RuntimeError(f"{func} is not permitted while recording")
         given = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
@@ -74,28 +87,12 @@ def _tensors(value: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
 
 
-def check(device: torch.device) -> None:
-    """Raises ConfigError where updates cannot be compiled: on a GPU, or without what compiling needs."""
-    from torch._inductor.cpp_builder import get_cpp_compiler  # takes a second to import
-
-    if device.type != "cpu":
-        raise ConfigError(f"compile = True is for a CPU; on {device} updates are captured as graphs")
-    try:
-        get_cpp_compiler()
-    except RuntimeError as error:
-        raise ConfigError(
-            "compile = True needs a C++ compiler, and none is found: install g++ or clang++, or name one "
-            "in the environment variable CXX"
-        ) from error
-    if not Path(sysconfig.get_path("include"), "Python.h").exists():
-        raise ConfigError(
-            "compile = True needs Python's headers, which this Python lacks; on Debian and Ubuntu: apt "
-            "install python3-dev"
-        )
-
-
 class Programs:
-    """A `cuda_graphs.Capture` that compiles. What cannot be is a ConfigError: it was asked for."""
+    """A `cuda_graphs.Capture` that compiles. What cannot be is a ConfigError where it was `asked` for, else
+    a RuntimeError."""
+
+    def __init__(self, asked: bool = True) -> None:
+        self.asked = asked
 
     def warm_up(self, call: Callable[[], None]) -> None:
         """Run `call`."""
@@ -103,7 +100,7 @@ class Programs:
 
     def record(self, call: Callable[[], None]) -> Callable[[], None]:
         """Compile what `call` runs."""
-        recording = Recording()
+        recording = Recording(RULES)
         try:
             try:
                 with recording:
@@ -113,7 +110,9 @@ class Programs:
             module, inputs = program(recording.calls)
             with torch.no_grad():
                 run = self.compile(module, inputs)
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError, ImportError, TypeError) as error:  # also of another torch
+            if not self.asked:
+                raise RuntimeError(f"compile = auto: {error}") from error
             raise ConfigError(
                 f"compile = True: this update cannot be compiled here ({error}); without it, it runs one "
                 "operation after the other"
@@ -127,11 +126,69 @@ class Programs:
 
     def compile(self, module: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
         """What runs `module` on tensors like `inputs`, by TorchInductor."""
-        from torch import _inductor
+        from torch._inductor import standalone_compile
 
         # `cpp_wrapper`: what calls the loops and products is C++ too, not Python.
         options = {"cpp.threads": torch.get_num_threads(), "cpp_wrapper": True}
-        return _inductor.compile(module, inputs, options)
+        return standalone_compile(
+            pickle.loads(pickle.dumps(module)),  # as the process of `Ahead` has it: else the key differs
+            inputs,
+            dynamic_shapes="from_example_inputs",
+            options={"config_patches": options},
+            donate_graph_module=True,
+        )
+
+
+class Ahead(Programs):
+    """Has what is recorded compiled by another process, meanwhile: `Programs` finds it on disk after
+    `wait`. A process and not a thread, which would take turns with the updates."""
+
+    def __init__(self) -> None:
+        super().__init__(asked=False)
+        self.recorded: list[tuple[fx.GraphModule, list[tuple]]] = []
+        self.process: subprocess.Popen | None = None
+
+    def compile(self, module: fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        """Keep `module` for the other process."""
+        self.recorded.append((module, [(t.shape, t.stride(), t.dtype) for t in inputs]))
+        return module
+
+    def start(self, matmul: str) -> None:
+        """Begin to compile what was recorded. `matmul`: the product in use (rdlib.engine.hardware), which
+        the keys of TorchInductor hold."""
+        path = os.pathsep.join(filter(None, sys.path))
+        with tempfile.TemporaryFile() as file:
+            pickle.dump((matmul, torch.get_num_threads(), self.recorded), file)
+            file.seek(0)
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", __name__],
+                stdin=file,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+    def wait(self) -> None:
+        """Until the programs are there. Where the other process failed, `Programs` will say why."""
+        if self.process:
+            self.process.wait()
+
+    def stop(self) -> None:
+        """End the other process, if it still runs."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+
+
+def compile_for_another() -> None:
+    """What the process of `Ahead` runs."""
+    matmul, threads, recorded = pickle.load(sys.stdin.buffer)
+    hardware.use_matmul(matmul)
+    torch.set_num_threads(threads)
+    for module, inputs in recorded:
+        like = [torch.empty_strided(shape, stride, dtype=dtype) for shape, stride, dtype in inputs]
+        with torch.no_grad():
+            Programs().compile(module, like)
 
 
 def program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphModule, list[Any]]:
@@ -150,7 +207,7 @@ def program(calls: Sequence[tuple[Any, tuple, dict, Any]]) -> tuple[fx.GraphModu
         if func is aten.detach.default:  # the same memory by the same name
             continue
         given = tree_map_only(Tensor, lambda t: nodes[_place(t)], (args, kwargs))
-        called = graph.call_function(_RULES.get(func.overloadpacket, func), *given)
+        called = graph.call_function(func, *given)
         if func._schema.is_mutable:  # what it wrote keeps its name
             continue
         if isinstance(out, Tensor):
@@ -219,4 +276,7 @@ def _adamw(*tensors: Any, **options: Any) -> None:
 
 
 # Operations that are written in another way.
-_RULES: dict[Any, Callable] = {aten.bmm: _bmm, aten._fused_adam_: _adam, aten._fused_adamw_: _adamw}
+RULES: dict[Any, Callable] = {aten.bmm: _bmm, aten._fused_adam_: _adam, aten._fused_adamw_: _adamw}
+
+if __name__ == "__main__":
+    compile_for_another()

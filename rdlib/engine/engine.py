@@ -46,9 +46,7 @@ class Engine:
         reported it, (A,). Nothing is read back to the host."""
         totals: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
-        if not self.rows:
-            numbers = sum(values.numel() for values in self._draw(step, 1).values())
-            self.rows = max(1, min(ROWS, NUMBERS // numbers))
+        self._find_rows(step)
         for first in range(step, step + count, self.rows):
             number = min(self.rows, step + count - first)
             sums, reports = self._updates(first, number, self._draw(first, number))
@@ -56,6 +54,20 @@ class Engine:
                 totals[name] = totals[name] + value if name in totals else value
                 counts[name] = counts.get(name, 0) + reports[name]
         return {name: total / counts[name] for name, total in totals.items()}
+
+    def record(self, step: int, capture: Capture) -> None:
+        """Let `capture` record updates as they will be from `step` on; nothing changes. Raises RuntimeError
+        where they cannot be recorded."""
+        self._find_rows(step)
+        self._loop_for(capture).prepare(self._draw(step, 1))
+
+    def _find_rows(self, step: int) -> None:
+        if not self.rows:
+            numbers = sum(values.numel() for values in self._draw(step, 1).values())
+            self.rows = max(1, min(ROWS, NUMBERS // numbers))
+
+    def _loop_for(self, capture: Capture) -> Loop:
+        return Loop(self._update, self.algorithm.tensors, self.algorithm.period, self.rows, capture)
 
     def _draw(self, step: int, count: int) -> Inputs:
         """Everything random of so many updates: minibatch indices and the algorithm's noise."""
@@ -71,10 +83,7 @@ class Engine:
     def _updates(self, step: int, count: int, draws: Inputs) -> tuple[Metrics, dict[str, int]]:
         """Sums over updates, and how many of them reported each."""
         if self.capture is not None:
-            period = self.algorithm.period
-            self._loop = self._loop or Loop(
-                self._update, self.algorithm.tensors, period, self.rows, self.capture
-            )
+            self._loop = self._loop or self._loop_for(self.capture)
             try:
                 self._loop.prepare(draws)
                 return self._loop.run(step, count)

@@ -16,7 +16,7 @@ from rdlib import algos
 from rdlib.data.batches import Normaliser, Transitions, resident, reward_units
 from rdlib.data.dataset import Dataset
 from rdlib.data.environments import BatchedEnv, check_fits
-from rdlib.engine import compiled, cuda_graphs
+from rdlib.engine import cuda_graphs
 from rdlib.engine.base import Algorithm, Plugin
 from rdlib.engine.engine import Engine
 from rdlib.engine.rng import Streams
@@ -95,7 +95,5 @@ def assemble_plan(plan: Plan, env: BatchedEnv) -> Agents:
         getattr(torch, plan.asked.dtype),
         plan.steps,
     )
-    made.engine.capture = (
-        compiled.Programs() if plan.asked.compile else cuda_graphs.capture_for(plan.device)
-    )
+    made.engine.capture = cuda_graphs.capture_for(plan.device)  # the trainer knows of compiled programs
     return made

@@ -115,7 +115,8 @@ class Progress:
     steps: int = 0  # asked for; 0: not recorded
     weights: dict[str, int] = field(default_factory=dict)  # how many updates each sum is of
     seconds: float = 0.0
-    compiled: bool = False
+    compiled: bool = False  # from update `compiled_from` on
+    compiled_from: int = 0
     device: str = "not recorded"
     earlier: list[dict[str, Any]] = field(default_factory=list)  # see Record
 

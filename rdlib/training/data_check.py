@@ -24,7 +24,7 @@ from rdlib.data import catalog
 from rdlib.data.checks import DataError
 from rdlib.data.dataset import Dataset
 from rdlib.data.readers import d4rl
-from rdlib.engine import compiled, strict_csv
+from rdlib.engine import strict_csv
 from rdlib.engine.config import ConfigError
 from rdlib.training.checkpoint import write_atomically
 from rdlib.training.request import TrainConfig
@@ -95,13 +95,8 @@ def learn(
 ) -> list[float]:
     """Each seed's last-iterate score, (len(seeds),), after `steps` updates at the published settings.
 
-    The run is kept in `out`, and a finished one is not repeated. Updates are compiled where they can be.
+    The run is kept in `out`, and a finished one is not repeated.
     """
-    try:
-        compiled.check(torch.device("cpu"))
-        can_compile = not torch.cuda.is_available()
-    except ConfigError:
-        can_compile = False
     every = max(1, steps // EVALUATIONS)
     asked = TrainConfig(
         algo=algo,
@@ -113,7 +108,6 @@ def learn(
         eval_every=every,
         last_k=min(LAST, math.ceil(steps / every)),
         env=env,
-        compile=can_compile,
         out=str(out),
     )
     return [record.last_score() for record in train(asked).records]

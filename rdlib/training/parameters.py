@@ -107,6 +107,8 @@ def convert(value: Any, like: Any) -> Any:
         return type(like)(convert(v, like[0]) for v in _sequence(value, like[0]))
     if isinstance(value, str) and not isinstance(like, str):
         value = _from_text(value, like)
+    if isinstance(value, bool) and like == "auto":  # a word, which YAML reads as more
+        value = str(value).lower()
     if isinstance(value, float) and type(like) is int and value.is_integer():
         value = int(value)
     if not is_config_value(value, like):

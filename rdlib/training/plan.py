@@ -14,7 +14,7 @@ from rdlib.algos import cells
 from rdlib.data import catalog, environments
 from rdlib.data.dataset import Dataset
 from rdlib.data.env_spec import EnvSpec, limit_of, with_arguments
-from rdlib.engine import compiled, hardware
+from rdlib.engine import compiler, hardware
 from rdlib.engine.config import ConfigError, recorded
 from rdlib.training.record import fingerprint
 from rdlib.training.request import PLUGIN_PREFIX, TrainConfig, dataset_names
@@ -83,8 +83,8 @@ def make_plan(asked: TrainConfig, given: Dataset | Sequence[Dataset] | None = No
     device = hardware.find_device(asked.device)
     if asked.precision == "tf32" and not hardware.has_tf32(device):
         raise ConfigError(f"precision = 'tf32' needs a GPU that has it, and the device is {device}")
-    if asked.compile:
-        compiled.check(device)
+    if asked.compile == "true":
+        compiler.check(device)
     scale = "quick" if asked.scale == "auto" else asked.scale
     size = recipe.entry.scales[scale]
     variants_of(asked, recipe, size.overrides)  # a wrong field is told before data are fetched

@@ -14,8 +14,12 @@ import tyro
 
 from rdlib.engine.config import PRECISIONS, ConfigError, is_config_value, kind_of
 
-SCALE_NAMES = ("auto", "quick", "paper")
-DTYPES = ("float32", "float64")
+CHOICES = {
+    "scale": ("auto", "quick", "paper"),
+    "dtype": ("float32", "float64"),
+    "precision": PRECISIONS,
+    "compile": ("auto", "true", "false"),
+}
 PLUGIN_PREFIX = "plugin."
 _Plugin = Annotated[Mapping[str, Any], tyro.conf.arg(name="rd", aliases=["--plugin"])]
 _Variants = Annotated[
@@ -48,11 +52,13 @@ class TrainConfig:
     device: str = "auto"  # cpu, cuda, cuda:N, auto: cuda if there is one
     dtype: str = "float32"  # of the networks: float32 or float64
     precision: str = "auto"  # of matrix products: float32, tf32, bf16, auto: the quickest accurate one
-    compile: bool = False  # updates as compiled programs, on a CPU: quicker after seconds of a compiler
+    compile: bool | str = "auto"  # true, false, auto: on a CPU, long runs become programs, and quicker
     together: int = 0  # most agents in one batch, the others after them; 0: as many as fit
     out: str = ""  # folder of records and checkpoint; default: runs/ALGO/DATASET
 
     def __post_init__(self):
+        if isinstance(self.compile, bool):
+            object.__setattr__(self, "compile", str(self.compile).lower())
         for f in dataclasses.fields(self):
             value, default = getattr(self, f.name), default_of(f)
             fits = isinstance(value, Mapping) if default == {} else is_config_value(value, default)
@@ -64,7 +70,7 @@ class TrainConfig:
         for name in ("episodes", "last_k"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}, expected at least 1")
-        for name, known in (("scale", SCALE_NAMES), ("dtype", DTYPES), ("precision", PRECISIONS)):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.precision in ("tf32", "bf16") and self.dtype == "float64":

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 from tqdm import tqdm
 
-from rdlib.engine import compiled, hardware
-from rdlib.engine.config import ConfigError
+from rdlib.engine import compiler, hardware
 from rdlib.training.checkpoint import CheckpointError, Progress
 from rdlib.training.plan import Plan
 from rdlib.training.policy import about
@@ -24,7 +23,6 @@ def beginning(plan: Plan) -> Progress:
         stopped_at=[plan.steps for _ in plan.agents],
         evaluations=[[] for _ in plan.agents],
         steps=plan.steps,
-        compiled=plan.asked.compile,
         device=hardware.device_name(plan.device),
     )
 
@@ -74,6 +72,8 @@ def lengthen(plan: Plan, before: Plan, saved: Progress, scheduled: bool) -> None
     for i, alive in enumerate(saved.alive):
         saved.stopped_at[i] = plan.steps if alive else saved.stopped_at[i]
     saved.steps, saved.fingerprint = plan.steps, plan.fingerprint
+    if not saved.compiled:
+        decide_programs(plan, saved)
 
 
 def product(plan: Plan, saved: Progress) -> None:
@@ -88,9 +88,21 @@ def product(plan: Plan, saved: Progress) -> None:
     hardware.use_matmul(saved.matmul)
 
 
+def decide_programs(plan: Plan, saved: Progress) -> None:
+    """Note in `saved` from which update on a run is compiled, where the plan says that it is. With "auto"
+    that hangs on numbers of updates, and never on the clock."""
+    if plan.asked.compile == "true" and not saved.step:
+        saved.compiled, saved.compiled_from = True, 0
+    elif plan.asked.compile == "auto" and plan.device.type == "cpu" and plan.steps >= compiler.LEAST:
+        if why := compiler.lack(plan.device):
+            tqdm.write(f"compile = auto {why}; updates run one operation after the other, more slowly")
+        else:
+            saved.compiled, saved.compiled_from = True, max(compiler.FROM, saved.step)
+
+
 def programs(plan: Plan, saved: Progress) -> None:
     """Raise CheckpointError where compile is asked for and the run began without."""
-    if plan.asked.compile and not saved.compiled:
+    if plan.asked.compile == "true" and not saved.compiled:
         raise CheckpointError(
             f"{plan.out} was begun without compile, and programs would round differently; leave compile "
             "out to go on with it"
@@ -108,10 +120,8 @@ def here(plan: Plan, saved: Progress) -> None:
             f"dynamics may differ; to go on, install mujoco=={before['mujoco']}"
         )
     if saved.compiled:
-        try:
-            compiled.check(plan.device)
-        except ConfigError as error:
-            raise CheckpointError(f"{plan.out} was begun with compile: {error}") from error
+        if why := compiler.lack(plan.device):
+            raise CheckpointError(f"{plan.out} was begun with compile, which {why}")
     changed = [f"{k} {v}" for k, v in before.items() if v != after.get(k)]
     if changed:
         tqdm.write(f"{plan.out} was begun with {', '.join(changed)}; its record will name both")

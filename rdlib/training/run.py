@@ -82,7 +82,7 @@ def _records(plan: Plan, progress: Progress, env: EnvSpec) -> Iterator[Record]:
             reference=plan.reference(agent.dataset),
             evaluations=progress.evaluations[i],
             dtype=plan.asked.dtype,
-            device=progress.device + (", compiled" if progress.compiled else ""),
+            device=_device(progress),
             matmul=progress.matmul,
             started=progress.started,
             seconds=round(progress.seconds, 2),
@@ -90,6 +90,14 @@ def _records(plan: Plan, progress: Progress, env: EnvSpec) -> Iterator[Record]:
             earlier=progress.earlier,
             **progress.provenance,
         )
+
+
+def _device(progress: Progress) -> str:
+    """The device, and whether and from which update the run was compiled."""
+    first = progress.compiled_from
+    if not progress.compiled or (first and progress.step <= first):
+        return progress.device
+    return f"{progress.device}, compiled" + (f" from update {first:,}" if first else "")
 
 
 def _remove_shorter(record: Record, folder: Path) -> None:

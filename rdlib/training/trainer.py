@@ -9,7 +9,8 @@ one: random numbers are functions of the step, and a checkpoint holds all else t
 import gc
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from rdlib.data import catalog
 from rdlib.data.dataset import Dataset
-from rdlib.engine import compiled, hardware
+from rdlib.engine import hardware
 from rdlib.engine.base import Algorithm
 from rdlib.training import evaluation, halves, resume
 from rdlib.training.agents import assemble_plan
@@ -42,6 +43,9 @@ from rdlib.training.record import Record, finite
 from rdlib.training.request import TrainConfig
 from rdlib.training.run import Run, finish
 from rdlib.training.shown import ProgressBar
+
+if TYPE_CHECKING:  # where it is used: it needs names that torch may not have
+    from rdlib.engine.compiled import Ahead
 
 UPDATES_PER_CALL = 50
 GPU_CALL = 5  # times as many on a GPU, which waits for the host between calls
@@ -126,6 +130,7 @@ class Trainer:
         self.watch = Watch(evaluator, agents.normaliser, known.obs, known.act, understudies)
         self.progress = resume.beginning(plan)
         self.sums: dict[str, Tensor] = {}  # of training metrics since the last evaluation, (A,)
+        self.ahead: Ahead | None = None  # compiles what this run goes over to
         self.pending: tuple[Pending, dict[str, list[float]]] | None = None  # an evaluation under way
 
     def run(self, bar: bool | None) -> list[Record]:
@@ -138,13 +143,16 @@ class Trainer:
             resume.here(self.plan, p)
         else:
             p.matmul = hardware.ask_matmul(self.plan.asked.precision, self.plan.device)
+            resume.decide_programs(self.plan, p)
             if found := next(self.plan.out.glob("record-*.json"), None):  # of a run we know nothing of
                 raise CheckpointError(f"{self.plan.out} already holds {found.name}; choose another out")
             self._save()
         began, saved = time.monotonic(), time.monotonic()
         beside, limit = self.watch.understudies is not None, self.watch.evaluator.env.max_episode_steps
         shown = ProgressBar(self.plan, p.step, bar, beside, limit)
-        with closing(shown), interruptions() as interrupted:
+        with closing(shown), interruptions() as interrupted, ExitStack() as at_the_end:
+            if p.compiled and p.step < p.compiled_from:
+                at_the_end.callback(self._compile_ahead().stop)
             while True:
                 if self._due():
                     with shown.evaluating():
@@ -153,7 +161,9 @@ class Trainer:
                     shown.evaluated(self._score_now(), max(lengths, default=0))
                 if self._over():
                     break
-                count = min(self.per_call, self._next_evaluation() - p.step)
+                if p.compiled and p.step >= p.compiled_from and self.agents.engine.capture is None:
+                    self._use_programs()
+                count = min(self.per_call, self._next_stop() - p.step)
                 self._update(count)
                 shown.updated(count)
                 now = time.monotonic()
@@ -171,9 +181,29 @@ class Trainer:
     def _over(self) -> bool:
         return self.progress.step >= self.plan.steps or not any(self.progress.alive)
 
-    def _next_evaluation(self) -> int:
-        every = self.plan.eval_every
-        return min((self.progress.step // every + 1) * every, self.plan.steps)
+    def _next_stop(self) -> int:
+        """The next evaluation or, before it, the update from which the run is compiled."""
+        p, every = self.progress, self.plan.eval_every
+        after = min((p.step // every + 1) * every, self.plan.steps)
+        return min(after, p.compiled_from) if p.step < p.compiled_from else after
+
+    def _compile_ahead(self) -> "Ahead":
+        """Another process that compiles what updates run, while they run one operation after the other."""
+        from rdlib.engine.compiled import Ahead
+
+        self.ahead = Ahead()
+        with suppress(RuntimeError):  # which `_use_programs` will tell
+            self.agents.engine.record(self.progress.step, self.ahead)
+            self.ahead.start(self.progress.matmul)
+        return self.ahead
+
+    def _use_programs(self) -> None:
+        from rdlib.engine.compiled import Programs
+
+        if self.ahead:
+            self.ahead.wait()
+        asked = self.plan.asked.compile == "true"
+        self.agents.engine.capture = Programs(asked)
 
     def _due(self) -> bool:
         """Evaluations fall on step 0, every eval_every and the end; a resumed run repeats none."""
@@ -186,6 +216,8 @@ class Trainer:
     def _update(self, count: int) -> None:
         p = self.progress
         means = self.agents.engine.run(p.step, count)
+        if p.step >= p.compiled_from and self.agents.engine.capture is None:
+            p.compiled = False  # it cannot be, as a warning said
         p.step += count
         for name, mean in means.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(mean)) + count * mean
@@ -263,8 +295,6 @@ class Trainer:
         self.sums = {name: saved.sums[name] for name in saved.progress.weights}
         resume.product(plan, saved.progress)
         resume.programs(plan, saved.progress)
-        if saved.progress.compiled:
-            self.agents.engine.capture = compiled.Programs()
         return saved.progress
 
     def _finish(self) -> list[Record]:

@@ -1,5 +1,8 @@
 """Updates as compiled programs: equal to eager ones to rounding, from one kernel to a whole run."""
 
+import importlib
+import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -8,10 +11,11 @@ import pytest
 import torch
 from helpers.runs import Killed, at, die
 from helpers.synthetic import agents, asked, snapshot, write_hdf5
+from torch._dynamo.utils import counters
 from torch._inductor import config as inductor
 
-from rdlib.engine import compiled
-from rdlib.engine.compiled import Programs, Recording
+from rdlib.engine import compiled, compiler
+from rdlib.engine.compiled import RULES, Ahead, Programs, Recording
 from rdlib.engine.config import ConfigError
 from rdlib.engine.optim import Adam, AdamW
 from rdlib.training import trainer
@@ -66,10 +70,19 @@ def test_what_is_recorded_equals_eager_updates(name):
 
 
 @compiles
-def test_what_is_compiled_equals_eager_updates():
-    """One is enough for TorchInductor, with dropout and a changing rate; the rest is recording."""
-    small = {"dropout": 0.1, "depth": 1, "actor_depth": 1}
+def test_what_another_process_compiled_is_found_and_equals_eager_updates():
+    """One is enough for TorchInductor, with dropout and a changing rate; the rest is recording. The number
+    of this process makes a program that no earlier one has left in the cache."""
+    small = {"dropout": 0.1, "depth": 1, "actor_depth": 1, "tau": 0.01 + 1e-9 * os.getpid()}
+    made, ahead = agents("iql", config=small), Ahead()
+    made.algorithm.total_steps = 60
+    made.engine.record(0, ahead)
+    ahead.start("default")
+    ahead.wait()
+    found = counters["aot_autograd"]
+    before = found["autograd_cache_hit"], found["autograd_cache_miss"]
     assert_programs_equal_eager_updates(Programs(), "iql", config=small)
+    assert (found["autograd_cache_hit"], found["autograd_cache_miss"]) == (before[0] + 1, before[1])
 
 
 @pytest.mark.parametrize("optimiser", [Adam, AdamW])
@@ -86,7 +99,7 @@ def test_adam_is_that_of_torch(optimiser, decay, tensor_rate):
         for g in gradients[:2]:
             p.grad = g.clone()
             one.step()
-        with Recording() as recording:
+        with Recording(RULES) as recording:
             for g in gradients[2:]:
                 p.grad = g.clone()
                 one.step()
@@ -136,12 +149,12 @@ def test_no_compiler(data, tmp_path):
 def test_no_headers(monkeypatch, tmp_path):
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(ConfigError, match="compile = True needs Python's headers.*python3-dev|needs a C"):
-        compiled.check(torch.device("cpu"))
+        compiler.check(torch.device("cpu"))
 
 
 def test_not_on_a_gpu():
     with pytest.raises(ConfigError, match="compile = True is for a CPU; on cuda updates are captured"):
-        compiled.check(torch.device("cuda"))
+        compiler.check(torch.device("cuda"))
 
 
 def test_an_update_that_asks_the_host(monkeypatch):
@@ -189,6 +202,80 @@ def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, mo
         assert trainer.train(asked(data, tmp_path / "whole", algo=algo)).records == whole.records
     with pytest.raises(CheckpointError, match="was begun without compile.*leave compile out"):
         trainer.train(asked(data, tmp_path / "plain", algo=algo, compile=True))
+
+
+# ---- a run that leaves it to us
+
+
+@pytest.fixture
+def auto(data, tmp_path, monkeypatch, same_product):
+    """Trains a run that goes over to programs from update 6 on, if it has 10; these run uncompiled."""
+    monkeypatch.setattr(compiler, "FROM", 6)
+    monkeypatch.setattr(compiler, "LEAST", 10)
+    monkeypatch.setattr(compiler, "lack", lambda device: "")
+    monkeypatch.setattr(Programs, "compile", lambda self, module, inputs: module)
+    monkeypatch.setattr(Ahead, "start", lambda self, matmul: None)
+
+    def train(name, steps=12, observer=None, **more):
+        more = {"algo": "bc", "steps": steps, "eval_every": 4, **more}
+        return trainer.train(asked(data, tmp_path / name, **more), observer=observer)
+
+    return train
+
+
+def test_a_long_run_goes_over_to_programs_at_a_fixed_update(auto, monkeypatch):
+    plain, whole = auto("plain", compile=False), auto("whole")
+    assert whole.records[0].device == f"{plain.records[0].device}, compiled from update 6"
+    assert whole.records[0].config_hash == plain.records[0].config_hash
+    for ours, theirs in zip(whole.algorithm.parameters(), plain.algorithm.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    for save in (1, 3):  # after update 4 and after 8
+        with pytest.raises(Killed):
+            auto(f"died-{save}", observer=at("save", save, die))
+        resumed = auto(f"died-{save}")
+        assert [r.evaluations for r in resumed.records] == [r.evaluations for r in whole.records]
+        assert resumed.records[0].device == whole.records[0].device
+        for ours, theirs in zip(resumed.algorithm.parameters(), whole.algorithm.parameters()):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_short_run_stays_eager_until_it_is_made_longer(auto):
+    assert "compiled" not in auto("run", steps=8).records[0].device
+    assert auto("run", steps=12).records[0].device.endswith(", compiled from update 8")
+
+
+def test_an_update_that_cannot_be_compiled_goes_on_eagerly(auto, monkeypatch):
+    def refuse(self, module, inputs):
+        raise RuntimeError("no such loop")
+
+    plain = auto("plain", compile=False)
+    monkeypatch.setattr(Programs, "compile", refuse)
+    with pytest.warns(UserWarning, match="cannot be captured here .compile = auto: no such loop"):
+        found = auto("run")
+    assert [r.evaluations for r in found.records] == [r.evaluations for r in plain.records]
+    assert found.records[0].device == plain.records[0].device
+    with pytest.raises(ConfigError, match="compile = True: .*no such loop"):
+        auto("asked", compile=True)
+
+
+def test_this_torch_has_the_names_that_no_torch_promises():
+    for module, name in compiler.PRIVATE:
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
+
+
+def test_without_them_a_run_says_so_in_one_line_and_goes_on(auto, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()  # of `lack`, too
+    monkeypatch.setattr(compiler, "LEAST", 10)
+    monkeypatch.setattr(compiler, "PRIVATE", (("torch._inductor", "moved"),))
+    told = f"needs torch._inductor.moved, which torch {torch.__version__} does not have"
+    assert "compiled" not in auto("run").records[0].device
+    assert f"compile = auto {told}; updates run one operation after the other" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=f"compile = True {re.escape(told)}"):
+        auto("asked", compile=True)
+
+
+# ---- a command
 
 
 @compiles

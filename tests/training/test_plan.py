@@ -95,7 +95,7 @@ def test_rd_and_config_as_dictionary_or_text(form):
         ({"steps": True}, r"steps: True is a bool"),
         ({"steps": 1.5}, r"steps: 1.5 is a float, expected an int"),
         ({"steps": -1}, r"steps = -1, expected >= 0"),
-        ({"compile": "yes"}, r"compile: 'yes' is a str, expected a bool"),
+        ({"compile": "yes"}, r"compile = 'yes', expected one of auto, true, false"),
         ({"beside": 3}, r"beside: 3 is an int, expected a bool"),
         ({"together": -1}, r"together = -1, expected >= 0"),
         ({"algo": 1}, r"algo: 1 is an int, expected a str"),
@@ -130,8 +130,9 @@ def test_what_a_notebook_may_not_say(names, message):
         ({"rd": None}, "plugin", {}),
         ({"plugin": "weight=1"}, "plugin", {"weight": 1}),
         ({"rd": '{"weight": 0.03}'}, "plugin", {"weight": 0.03}),
-        ({"compile": "true"}, "compile", True),
-        ({"compile": "false"}, "compile", False),
+        ({"compile": True}, "compile", "true"),
+        ({"compile": "false"}, "compile", "false"),
+        ({"compile": None}, "compile", "auto"),
         ({"variants": [{}, "beta=2"]}, "variants", ({}, {"beta": 2})),
         ({"variants": '[{"beta": 2}]'}, "variants", ({"beta": 2},)),
         ({"variants": None}, "variants", ({},)),
@@ -437,7 +438,7 @@ configs = st.builds(
     size=st.integers(0, 10**6), eval_every=st.integers(0, 100), episodes=st.integers(1, 20),
     last_k=st.integers(1, 9), env=st.sampled_from(["", "Hopper-v5"]), out=texts,
     device=st.sampled_from(["auto", "cpu", "cuda:1"]), dtype=st.sampled_from(["float32", "float64"]),
-    compile=st.booleans(), together=st.integers(0, 9),
+    compile=st.booleans() | st.just("auto"), together=st.integers(0, 9),
 )  # fmt: skip
 
 

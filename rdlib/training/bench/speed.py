@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from rdlib import algos
-from rdlib.engine import compiled, hardware
+from rdlib.engine import compiler, hardware
 from rdlib.engine.config import ConfigError
 from rdlib.engine.cuda_graphs import Capture, capture_for
 from rdlib.training import evaluation
@@ -203,9 +203,12 @@ def report(
     the paper's tables would take; returned, and with `out` written there as bench.json. `compile`: of
     updates as compiled programs, on a CPU."""
     agents = agents or AGENTS[device.type]
+    capture = capture_for(device)
     if compile:
-        compiled.check(device)
-    capture = compiled.Programs() if compile else capture_for(device)
+        compiler.check(device)
+        from rdlib.engine.compiled import Programs
+
+        capture = Programs()
     check_request(names, agents, seconds, overrides or {})
     hardware.keep_freed_memory()
     path, threads = hardware.choose_matmul(device), torch.get_num_threads()
