@@ -142,7 +142,9 @@ if beside and plan.recipe.name != "bc":
         asked, algo="bc", config={}, plugin={}, variants=({},), steps=0, eval_every=0,
         out=str(plan.out / "bc"),
     )  # fmt: skip
-    cloning = make_plan(replace(cloning, steps=min(make_plan(cloning).steps, plan.steps)))
+    same = list({id(a.dataset): a.dataset for a in plan.agents}.values())  # read once
+    cloning = replace(cloning, steps=min(make_plan(cloning, same).steps, plan.steps))
+    cloning = make_plan(cloning, same)
     clones = rdlib.train(cloning, progress=True).records
 
 # %% [markdown]

@@ -192,7 +192,7 @@ class Trainer:
         from rdlib.engine.compiled import Ahead
 
         self.ahead = Ahead()
-        with suppress(RuntimeError):  # which `_use_programs` will tell
+        with suppress(RuntimeError, OSError):  # which `_use_programs` will meet too, and tell
             self.agents.engine.record(self.progress.step, self.ahead)
             self.ahead.start(self.progress.matmul)
         return self.ahead
