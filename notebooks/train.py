@@ -62,7 +62,7 @@ out = ""
 # | `rd`, `config` | hyperparameters of the plug-in and of the algorithm: `{"weight": 0.03}` or `"weight=0.03"` |
 # | `beside` | `False`: train no behaviour cloning beside it |
 # | `device` | `auto`, `cpu`, `cuda` |
-# | `compile` | `True` on a CPU makes one C++ program of an update, which takes from seconds to two minutes and runs quicker: for long runs |
+# | `compile` | `auto`: on a CPU a run of 12,000 updates or more becomes [compiled programs](sec-compiled) at update 4,000; `true`: at the start; `false`: never |
 # | `together` | most agents in one batch, the others after them; 0: as many as fit. On a CPU, 1 is [often quickest](hardware.ipynb) for ensembles |
 # | `scale` | `quick`: minutes on two CPU cores, with smaller networks than the paper's; `paper`: the published scale, hours on a GPU; `auto`: `quick` |
 # | `env`, `env_kwargs` | the environment to evaluate in, where the data do not say it or another is meant, and arguments of it: `Ant-v4` and `use_contact_forces=true` |
