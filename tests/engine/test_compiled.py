@@ -191,7 +191,7 @@ def test_a_compiled_run_resumes_as_one_and_its_record_says_so(data, tmp_path, mo
     with pytest.raises(Killed):
         trainer.train(asked(data, tmp_path / "died", algo=algo, compile=True), observer=at("save", 1, die))
     with inductor.patch({"cpp.cxx": ("no-such-compiler",)}):
-        with pytest.raises(CheckpointError, match=r"died was begun with compile, which needs a C\+\+ compiler"):
+        with pytest.raises(CheckpointError, match=r"begun with compile, which needs a C\+\+ compiler"):
             trainer.train(asked(data, tmp_path / "died", algo=algo))
     resumed = trainer.train(asked(data, tmp_path / "died", algo=algo))  # goes on as it began
     assert [r.evaluations for r in resumed.records] == [r.evaluations for r in whole.records]
