@@ -359,7 +359,7 @@ def test_one_command_runs_the_pen_at_quick_scale_beside_nothing_that_is_publishe
     assert given.pop("out").startswith("runs/quick/bc-pen-")
     assert given == {
         "algo": "bc", "dataset": "pen-demos,pen-cloned", "seeds": list(grid.SEEDS), "scale": "quick",
-        "device": "cpu", "compile": True, "steps": 20,
+        "device": "cpu", "compile": "true", "steps": 20,
     }  # fmt: skip
     assert "collect.py --to runs/quick/results/quick" in text and "book/results" not in text
     quick = yaml.safe_load((WORKFLOW / "quick.yaml").read_text())
