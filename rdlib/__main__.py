@@ -78,9 +78,8 @@ class Evaluate:
                 f"env = {env.env_id!r} has observations of {env.obs_dim} and actions of {env.act_dim}; "
                 f"the policy takes {obs_dim} and {act_dim}"
             )
-        result = evaluator.run(
-            policy.algorithm.player(self.episodes), policy.normaliser, np.array(policy.alive)
-        )
+        player = policy.algorithm.player(self.episodes)
+        result = evaluator.run(player, policy.normaliser, np.array(policy.alive))
         evaluator.close()
         who = load_progress(self.run / CHECKPOINT).policy
         own_fields = differences(list(zip(who.configs, who.plugins, strict=True)))
@@ -141,9 +140,8 @@ class DataMake:
 
         d = self._load()
         returns = d.episode_returns()
-        line = (
-            f"{d.name}: {len(d):,} transitions, {len(returns):,} episodes, mean return {returns.mean():.1f}"
-        )
+        line = f"{d.name}: {len(d):,} transitions, {len(returns):,} episodes"
+        line += f", mean return {returns.mean():.1f}"
         if reference := catalog.reference_of(d):
             line += f", mean score {catalog.score(returns, reference).mean():.1f}"
         print(f"{line}; in {d.notes['path']}")
@@ -187,10 +185,8 @@ class DataCheck:
 
         out = self.out or Path("runs") / "check" / self.name.strip("/").replace("/", "-")
         algos = () if self.algos == "none" else self.algos.split(",")
-        found = data_check.check(
-            self.name, out, self.steps, self.seeds, self.size or None, self.like, algos
-        )
-        print(data_check.table(found))
+        asked = (self.steps, self.seeds, self.size or None, self.like, algos)
+        print(data_check.table(data_check.check(self.name, out, *asked)))
 
 
 @dataclass(frozen=True)
