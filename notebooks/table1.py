@@ -58,7 +58,7 @@ SCALES = {
 ran = {of: n for of in SCALES if (n := sum(getattr(b, of) is not None for b in boxes))}
 best = next(iter(ran), "quick")
 effects = compare.effects(boxes, best)
-figure = plots.forest(effects)
+figure = plots.forest(effects, compare.summary(boxes, best))
 raised, clear = effects.ours > 0, effects.p < tables.SIGNIFICANT
 figure.suptitle(
     f"At {SCALES[best]}, RD raises {raised.sum()} of {effects.ours.count()} scores; beyond chance "

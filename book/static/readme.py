@@ -36,11 +36,11 @@ def forest() -> None:
     """The effect of RD on every dataset and base, ours and the paper's, for light and for dark pages."""
     quick = tables.collect(tables.read_scale(RESULTS / "quick", "quick"))
     boxes = tables.join(1, printed.read_paper(RESULTS / "paper.csv"), {}, quick)
-    effects = compare.effects(boxes, "quick")
+    effects, whole = compare.effects(boxes, "quick"), compare.summary(boxes, "quick")
     for name, style in (("forest.svg", "default"), ("forest-dark.svg", "dark_background")):
         with plt.style.context(style):
             plots.use_style()
-            save(plots.forest(effects), name, transparent=True)
+            save(plots.forest(effects, whole), name, transparent=True)
 
 
 def save(figure: Figure, name: str, **how: bool) -> None:

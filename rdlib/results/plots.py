@@ -226,11 +226,13 @@ def overall(boxes: Sequence[Box], of: str) -> list[Figure]:
     return [first, second]
 
 
-def forest(found: pd.DataFrame) -> Figure:
+def forest(found: pd.DataFrame, whole: pd.DataFrame) -> Figure:
     """The effect of RD (`compare.effects`), one panel for each base and one row for each dataset: ours with
-    its interval, the paper's as a hollow diamond."""
+    its interval, the paper's as a hollow diamond. Below each panel, over its datasets (`compare.summary`):
+    IQM without and with RD, and the probability that a run with RD is above one without."""
+    over = whole[whole.seeds > 0].set_index("base")
     bases, datasets = (list(dict.fromkeys(found[name])) for name in ("base", "dataset"))
-    size = (2.2 * len(bases) + 2.2, 0.32 * len(datasets) + 1.2)
+    size = (2.2 * len(bases) + 2.2, 0.32 * len(datasets) + 1.6)
     figure, panels = plt.subplots(1, len(bases), figsize=size, sharey=True, squeeze=False)
     rows = {dataset: i for i, dataset in enumerate(datasets)}
     for axes, base in zip(panels[0], bases):
@@ -240,7 +242,11 @@ def forest(found: pd.DataFrame) -> Figure:
         axes.hlines(height, mine.low, mine.high, color=PALETTE[0], lw=4, alpha=0.45)
         axes.plot(mine.ours, height, "o", color=PALETTE[0], ms=5, label="ours, 95 % interval")
         axes.plot(mine.paper, height, "D", mfc="none", color=PALETTE[1], ms=5, label="the paper's")
-        axes.set(title=title(base), xlabel="effect of RD on the score")
+        below = ["effect of RD on the score"]
+        if base in over.index:
+            iqm, with_rd, better = over.loc[base, ["IQM", "IQM + RD", "improvement"]]
+            below += [f"IQM {iqm:.1f}, with RD {with_rd:.1f}", f"P(RD above) {better:.2f}"]
+        axes.set(title=title(base), xlabel="\n".join(below))
     panels[0, 0].set_yticks(range(len(datasets)), datasets)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, 0].get_legend_handles_labels()

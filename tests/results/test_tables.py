@@ -530,8 +530,12 @@ def test_figures_show_every_seed_and_the_interval():
     assert [t.get_text() for t in axes.get_yticklabels()] == ["TD3-N-UNC", "TD3-N-UNC + RD"]
     bars = [(p.get_x(), p.get_width()) for p in axes.patches]  # of Table 1, and of Table 2 without ±
     assert bars[0] == pytest.approx((41.9 - 50.5, 101.0)) and len(bars) == 2
-    effects = compare.effects(tables.join(1, PAPER, found))
-    panels = plots.forest(effects).axes
+    boxes = tables.join(1, PAPER, found)
+    effects, whole = compare.effects(boxes), compare.summary(boxes)
+    panels = plots.forest(effects, whole).axes
+    [row] = [row for _, row in whole.iterrows() if row.base == "td3n"]
+    assert f"IQM {row.IQM:.1f}, with RD {row['IQM + RD']:.1f}" in panels[0].get_xlabel()
+    assert panels[1].get_xlabel() == "effect of RD on the score"  # no runs
     assert [axes.get_title() for axes in panels] == ["TD3-N-UNC", "SAC-N-UNC", "TD3+BC", "CQL"]
     ours, theirs = panels[0].get_lines()[1:]
     assert np.nansum(ours.get_xdata()) == pytest.approx(45.0)
